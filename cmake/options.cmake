@@ -1,0 +1,22 @@
+# Flags that every unit gets. Only minke/kernels/isa/ adds -m flags, to its own units.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG -g1")
+# A fused multiply-add is written out where it is meant: the same bits from both compilers.
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror
+                    -ffp-contract=off -fno-math-errno)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  add_compile_options(-march=x86-64-v2)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64")
+  add_compile_options(-march=armv8-a)
+endif()
+if(MINKE_SANITIZE)
+  add_compile_options(-fsanitize=${MINKE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${MINKE_SANITIZE})
+endif()
+include_directories(${CMAKE_SOURCE_DIR})

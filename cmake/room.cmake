@@ -1,0 +1,31 @@
+# minke_room(NAME [LINKS lib...]) makes one static library of minke/NAME/*.cc and one test program of
+# minke/NAME/*_test.cc, and minke_fuzz_* programs of minke/NAME/*_fuzz.cc when MINKE_FUZZ is on.
+function(minke_room name)
+  cmake_parse_arguments(arg "" "" "LINKS;SOURCES" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS *.cc)
+  set(tests ${sources})
+  set(fuzzers ${sources})
+  list(FILTER sources EXCLUDE REGEX "_(test|fuzz|main)\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
+  add_library(minke_${name} STATIC ${sources} ${arg_SOURCES})
+  target_link_libraries(minke_${name} PUBLIC ${arg_LINKS} fmt::fmt nlohmann_json::nlohmann_json
+                        tl::expected Threads::Threads)
+  if(MINKE_TESTS AND tests)
+    add_executable(minke_${name}_test ${tests})
+    target_link_libraries(minke_${name}_test PRIVATE minke_${name} GTest::gtest GTest::gtest_main)
+    target_compile_definitions(minke_${name}_test PRIVATE
+                               MINKE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data"
+                               MINKE_MODELS="${CMAKE_SOURCE_DIR}/models")
+    add_test(NAME ${name} COMMAND minke_${name}_test)
+    set_tests_properties(${name} PROPERTIES LABELS fast)
+  endif()
+  if(MINKE_FUZZ)
+    foreach(source ${fuzzers})
+      get_filename_component(target ${source} NAME_WE)
+      add_executable(${target} ${source})
+      target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+      target_link_libraries(${target} PRIVATE minke_${name})
+    endforeach()
+  endif()
+endfunction()

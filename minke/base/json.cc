@@ -1,0 +1,92 @@
+#include "minke/base/json.h"
+
+#include <set>
+#include <string>
+#include <vector>
+
+namespace minke {
+namespace {
+
+// Feeds nlohmann's DOM builder, and stops at the first thing we do not accept.
+template <class Value>
+class LimitedSax : public nlohmann::detail::json_sax_dom_parser<Value> {
+  using Base = nlohmann::detail::json_sax_dom_parser<Value>;
+
+ public:
+  LimitedSax(Value& root, JsonLimits limits, bool refuse_duplicates)
+      : Base(root, /*allow_exceptions=*/false),
+        limits_(limits),
+        refuse_duplicates_(refuse_duplicates) {}
+
+  bool start_object(std::size_t count) {
+    if (!Enter()) return false;
+    if (refuse_duplicates_) keys_.emplace_back();
+    return Base::start_object(count);
+  }
+  bool end_object() {
+    --depth_;
+    if (refuse_duplicates_) keys_.pop_back();
+    return Base::end_object();
+  }
+  bool start_array(std::size_t count) { return Enter() && Base::start_array(count); }
+  bool end_array() {
+    --depth_;
+    return Base::end_array();
+  }
+  bool key(typename Value::string_t& name) {
+    if (refuse_duplicates_ && !keys_.back().insert(name).second) {
+      problem_ = fmt::format("the key \"{}\" appears twice", name.substr(0, 80));
+      return false;
+    }
+    return Base::key(name);
+  }
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception&) {
+    problem_ = fmt::format("not valid JSON at byte {}", position);
+    return false;
+  }
+  const std::string& problem() const { return problem_; }
+
+ private:
+  bool Enter() {
+    if (++depth_ <= limits_.max_depth) return true;
+    problem_ = fmt::format("nested deeper than {}", limits_.max_depth);
+    return false;
+  }
+
+  JsonLimits limits_;
+  bool refuse_duplicates_;
+  int depth_ = 0;
+  std::vector<std::set<std::string, std::less<>>> keys_;
+  std::string problem_;
+};
+
+template <class Value>
+Result<Value> Parse(std::string_view text, std::string_view where, JsonLimits limits,
+                    bool refuse_duplicates) {
+  Value root;
+  LimitedSax<Value> sax(root, limits, refuse_duplicates);
+  const bool ok = Value::sax_parse(text.begin(), text.end(), &sax);
+  if (!ok) return Fail(Code::kDamaged, "{}: {}", where, sax.problem());
+  return root;
+}
+
+template <class Value>
+std::string Dump(const Value& value) {
+  return value.dump(-1, ' ', false, Value::error_handler_t::replace);
+}
+
+}  // namespace
+
+Result<Json> ParseJson(std::string_view text, std::string_view where, JsonLimits limits) {
+  return Parse<Json>(text, where, limits, /*refuse_duplicates=*/true);
+}
+
+Result<OrderedJson> ParseOrderedJson(std::string_view text, std::string_view where,
+                                     JsonLimits limits) {
+  return Parse<OrderedJson>(text, where, limits, /*refuse_duplicates=*/false);
+}
+
+std::string DumpJson(const Json& value) { return Dump(value); }
+std::string DumpJson(const OrderedJson& value) { return Dump(value); }
+
+}  // namespace minke

@@ -1,0 +1,31 @@
+// A folder of safetensors shards as one set of named tensors.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "minke/tensor/safetensors.h"
+
+namespace minke {
+
+class Checkpoint {
+ public:
+  // `path`: a folder with model.safetensors or model.safetensors.index.json, or one of those files. Shard names in the
+  // index must stay inside the folder (no "..", no absolute path; symbolic links as in the hub's cache are fine).
+  static Result<std::unique_ptr<Checkpoint>> Open(const std::string& path);
+
+  const TensorRef* Find(std::string_view name) const;
+  std::vector<std::string> Names() const;  // sorted
+  const std::string& FileOf(std::string_view name) const;  // path, for error messages; "" if absent
+  int64_t total_bytes() const;
+  const std::vector<std::unique_ptr<SafetensorsFile>>& files() const { return files_; }
+  Status Health() const;  // kDamaged if any mapping has failed since
+
+ private:
+  std::vector<std::unique_ptr<SafetensorsFile>> files_;
+  std::map<std::string, std::pair<const TensorRef*, int>, std::less<>> tensors_;  // name -> tensor, file
+};
+
+}  // namespace minke

@@ -1,0 +1,86 @@
+#include "minke/tensor/dtype.h"
+
+#include <array>
+#include <cmath>
+#include <utility>
+
+namespace minke {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, DType>, 12> kNames = {{
+    {"F32", DType::kF32},
+    {"F16", DType::kF16},
+    {"BF16", DType::kBF16},
+    {"F8_E4M3", DType::kF8E4M3},
+    {"F8_E8M0", DType::kF8E8M0},
+    {"F64", DType::kF64},
+    {"I64", DType::kI64},
+    {"I32", DType::kI32},
+    {"I16", DType::kI16},
+    {"I8", DType::kI8},
+    {"U8", DType::kU8},
+    {"BOOL", DType::kBool},
+}};
+
+}  // namespace
+
+std::string_view DTypeName(DType dtype) {
+  for (const auto& [name, type] : kNames)
+    if (type == dtype) return name;
+  return "?";
+}
+
+std::optional<DType> DTypeFromName(std::string_view name) {
+  for (const auto& [known, type] : kNames)
+    if (known == name) return type;
+  return std::nullopt;
+}
+
+float F16ToFloat(uint16_t bits) {
+  const uint32_t sign = uint32_t{bits & 0x8000u} << 16;
+  const uint32_t exponent = (bits >> 10) & 31, mantissa = bits & 1023;
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13));
+  if (exponent == 0) {
+    const float magnitude = static_cast<float>(mantissa) * 0x1.0p-24f;
+    return sign ? -magnitude : magnitude;
+  }
+  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+float E4M3ToFloat(uint8_t code) {
+  const int exponent = (code >> 3) & 15, mantissa = code & 7;
+  float magnitude;
+  if (exponent == 15 && mantissa == 7) {
+    magnitude = std::bit_cast<float>(0x7FC00000u);
+  } else if (exponent == 0) {
+    magnitude = static_cast<float>(mantissa) * 0x1.0p-9f;
+  } else {
+    magnitude = std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+  }
+  return (code & 0x80) ? -magnitude : magnitude;
+}
+
+float E8M0ToFloat(uint8_t code) {
+  if (code == 255) return std::bit_cast<float>(0x7FC00000u);
+  return std::ldexp(1.0f, int{code} - 127);
+}
+
+uint16_t FloatToBF16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x40);
+  return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+
+uint8_t FloatToE4M3(float value) {
+  if (std::isnan(value)) return 0x7F;
+  const uint8_t sign = std::signbit(value) ? 0x80 : 0;
+  const float magnitude = std::fabs(value);
+  if (magnitude >= 448.0f) return sign | 0x7E;
+  // Spacing is 2^-9 below 2^-6 and 2^(exponent - 3) above; nearbyint rounds ties to even.
+  const int exponent = magnitude < 0x1.0p-6f ? -6 : std::ilogb(magnitude);
+  const int steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 3 - exponent)));
+  // steps is 0..7 for a subnormal, else 8..16; 16 carries into the next exponent by itself.
+  return static_cast<uint8_t>(sign | (exponent + 6) * 8 + steps);
+}
+
+}  // namespace minke

@@ -1,0 +1,36 @@
+// Element types as safetensors names them, and exact conversions of single values.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace minke {
+
+enum class DType : uint8_t { kF32, kF16, kBF16, kF8E4M3, kF8E8M0, kF64, kI64, kI32, kI16, kI8, kU8, kBool };
+
+constexpr int64_t ElementBytes(DType dtype) {
+  switch (dtype) {
+    case DType::kF64:
+    case DType::kI64: return 8;
+    case DType::kF32:
+    case DType::kI32: return 4;
+    case DType::kF16:
+    case DType::kBF16:
+    case DType::kI16: return 2;
+    default: return 1;
+  }
+}
+
+std::string_view DTypeName(DType dtype);                       // "BF16"
+std::optional<DType> DTypeFromName(std::string_view name);     // nullopt for a name we do not know
+
+inline float BF16ToFloat(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+float F16ToFloat(uint16_t bits);
+float E4M3ToFloat(uint8_t code);    // 0x7F and 0xFF are NaN; there is no infinity
+float E8M0ToFloat(uint8_t code);    // 2^(code - 127); 255 is NaN
+uint16_t FloatToBF16(float value);  // nearest, ties to even; NaN stays NaN
+uint8_t FloatToE4M3(float value);   // nearest, ties to even, saturating at 448; NaN becomes 0x7F
+
+}  // namespace minke
