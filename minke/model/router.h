@@ -1,0 +1,18 @@
+// Which experts a token goes to, and with what weight (spec/model.md 8).
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "minke/kernels/kernel_set.h"
+#include "minke/model/config.h"
+
+namespace minke {
+
+// `scores` [n_routed_experts] holds x . gate^T on entry and is overwritten. `bias` is e_score_correction_bias
+// for noaux_tc, else empty. `scratch` [n_routed_experts]. Writes the chosen experts, ascending, and their
+// final weights, both [num_experts_per_tok]. Ties go to the lower index; NaN is never preferred.
+void Route(const ModelConfig& config, const KernelSet& kernels, std::span<float> scores, std::span<const float> bias,
+           std::span<float> scratch, std::span<int32_t> experts, std::span<float> weights);
+
+}  // namespace minke

@@ -1,0 +1,179 @@
+#include "minke/model/weights.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+namespace minke {
+namespace {
+
+constexpr int64_t kDefaultBlock = 128;  // FP8 files without a quantization_config
+
+std::string ShapeText(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+// One element of a small tensor as F32; dtype is one that FloatsOf accepts.
+float ElementAt(const TensorRef& tensor, int64_t i) {
+  const std::byte* p = tensor.bytes.data() + i * ElementBytes(tensor.dtype);
+  const auto bits16 = [&] {
+    uint16_t bits;
+    std::memcpy(&bits, p, sizeof bits);
+    return bits;
+  };
+  switch (tensor.dtype) {
+    case DType::kBF16:
+      return BF16ToFloat(bits16());
+    case DType::kF16:
+      return F16ToFloat(bits16());
+    case DType::kF8E8M0:
+      return E8M0ToFloat(static_cast<uint8_t>(*p));
+    default: {
+      float value;
+      std::memcpy(&value, p, sizeof value);
+      return value;
+    }
+  }
+}
+
+// Walks LayerWeights::ForEachTensor; the first problem stays in `status` and later calls do nothing.
+class Loader {
+ public:
+  Loader(const ModelConfig& config, const Checkpoint& checkpoint, ModelWeights& weights)
+      : config_(config), checkpoint_(checkpoint), weights_(weights) {}
+
+  void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
+  Status status = {};
+
+  void Matrix(const std::string& name, WeightView& view, int64_t rows, int64_t cols) {
+    if (!status) return;
+    status = LoadMatrix(prefix_ + name, view, rows, cols);
+  }
+  void Vector(const std::string& name, std::vector<float>& floats, int64_t size) {
+    if (!status) return;
+    status = LoadVector(prefix_ + name, floats, size);
+  }
+  bool Has(const std::string& name) const { return checkpoint_.Find(prefix_ + name) != nullptr; }
+
+  std::vector<std::string> Unused() const {
+    std::vector<std::string> unused;
+    for (const std::string& name : checkpoint_.Names())
+      if (!used_.contains(name)) unused.push_back(name);
+    return unused;
+  }
+
+ private:
+  Result<const TensorRef*> Find(const std::string& name, const std::vector<int64_t>& shape) {
+    const TensorRef* tensor = checkpoint_.Find(name);
+    if (!tensor)
+      return Fail(Code::kDamaged, "{}: tensor {} is missing (expected shape {}); is a shard absent?",
+                  checkpoint_.files().empty() ? "checkpoint" : checkpoint_.files()[0]->file().path(), name,
+                  ShapeText(shape));
+    if (tensor->shape != shape)
+      return Fail(Code::kDamaged, "{}: tensor {} has shape {}, expected {} by config.json", checkpoint_.FileOf(name),
+                  name, ShapeText(tensor->shape), ShapeText(shape));
+    used_.insert(name);
+    return tensor;
+  }
+
+  Status LoadMatrix(const std::string& name, WeightView& view, int64_t rows, int64_t cols) {
+    MINKE_ASSIGN(const TensorRef* tensor, Find(name, {rows, cols}));
+    switch (tensor->dtype) {
+      case DType::kF32:
+      case DType::kF16:
+      case DType::kBF16:
+      case DType::kF8E4M3:
+        break;
+      default:
+        return Fail(Code::kUnsupported, "{}: tensor {} is {}; weights must be F32, F16, BF16 or F8_E4M3",
+                    checkpoint_.FileOf(name), name, DTypeName(tensor->dtype));
+    }
+    view = {.dtype = tensor->dtype, .data = tensor->bytes.data(), .rows = rows, .cols = cols};
+    return tensor->dtype == DType::kF8E4M3 ? LoadScales(name + "_scale_inv", view) : Status{};
+  }
+
+  // weight_scale_inv is the multiplier, in spite of its name (spec/model.md 9).
+  Status LoadScales(const std::string& name, WeightView& view) {
+    view.block_rows = config_.fp8_block_rows > 0 ? config_.fp8_block_rows : kDefaultBlock;
+    view.block_cols = config_.fp8_block_cols > 0 ? config_.fp8_block_cols : kDefaultBlock;
+    const int64_t scale_rows = (view.rows + view.block_rows - 1) / view.block_rows;
+    MINKE_ASSIGN(const TensorRef* tensor, Find(name, {scale_rows, view.scale_stride()}));
+    MINKE_TRY(CheckFloatDtype(name, *tensor, /*accept_e8m0=*/true));
+    const int64_t count = tensor->num_elements();
+    if (tensor->dtype == DType::kF32) {
+      view.scales = reinterpret_cast<const float*>(tensor->bytes.data());  // 4-byte aligned: the parser checked
+    } else {
+      std::vector<float>& scales = weights_.converted_scales.emplace_back(static_cast<size_t>(count));
+      for (int64_t i = 0; i < count; ++i) scales[static_cast<size_t>(i)] = ElementAt(*tensor, i);
+      view.scales = scales.data();
+    }
+    for (int64_t i = 0; i < count; ++i)
+      if (!(view.scales[i] > 0) || !std::isfinite(view.scales[i]))
+        return Fail(Code::kDamaged, "{}: tensor {} has the scale {} at [{}, {}]; scales must be positive and finite",
+                    checkpoint_.FileOf(name), name, view.scales[i], i / view.scale_stride(), i % view.scale_stride());
+    return {};
+  }
+
+  Status LoadVector(const std::string& name, std::vector<float>& floats, int64_t size) {
+    MINKE_ASSIGN(const TensorRef* tensor, Find(name, {size}));
+    MINKE_TRY(CheckFloatDtype(name, *tensor, /*accept_e8m0=*/false));
+    floats.resize(static_cast<size_t>(size));
+    for (int64_t i = 0; i < size; ++i) floats[static_cast<size_t>(i)] = ElementAt(*tensor, i);
+    return {};
+  }
+
+  Status CheckFloatDtype(const std::string& name, const TensorRef& tensor, bool accept_e8m0) {
+    const DType d = tensor.dtype;
+    if (d == DType::kF32 || d == DType::kF16 || d == DType::kBF16 || (accept_e8m0 && d == DType::kF8E8M0)) return {};
+    return Fail(Code::kUnsupported, "{}: tensor {} is {}, expected {}", checkpoint_.FileOf(name), name, DTypeName(d),
+                accept_e8m0 ? "F32, BF16 or F8_E8M0" : "F32, F16 or BF16");
+  }
+
+  const ModelConfig& config_;
+  const Checkpoint& checkpoint_;
+  ModelWeights& weights_;
+  std::string prefix_;
+  std::set<std::string, std::less<>> used_;
+};
+
+}  // namespace
+
+Result<ModelWeights> LoadWeights(const ModelConfig& config, const Checkpoint& checkpoint) {
+  ModelWeights weights;
+  Loader load(config, checkpoint, weights);
+  const int64_t vocab = config.vocab_size, d = config.hidden_size, n = config.num_hidden_layers;
+
+  load.Matrix("model.embed_tokens.weight", weights.embed_tokens, vocab, d);
+  load.Vector("model.norm.weight", weights.norm, d);
+  if (config.tie_word_embeddings) {
+    weights.lm_head = weights.embed_tokens;
+  } else {
+    load.Matrix("lm_head.weight", weights.lm_head, vocab, d);
+  }
+
+  load.set_prefix(fmt::format("model.layers.{}.", n));
+  // A configuration may promise an MTP layer that the files leave out; eh_proj decides.
+  const bool has_mtp = config.num_nextn_predict_layers > 0 && load.Has("eh_proj.weight");
+  weights.layers.resize(static_cast<size_t>(n + (has_mtp ? 1 : 0)));
+  for (size_t i = 0; i < weights.layers.size(); ++i) {
+    load.set_prefix(fmt::format("model.layers.{}.", i));
+    weights.layers[i].ForEachTensor(config, static_cast<int64_t>(i), load);
+    if (!load.status) return tl::unexpected<Error>(load.status.error());
+  }
+  if (has_mtp) {
+    weights.mtp = std::make_unique<MtpWeights>();
+    MtpWeights& mtp = *weights.mtp;
+    load.Vector("enorm.weight", mtp.enorm, d);
+    load.Vector("hnorm.weight", mtp.hnorm, d);
+    load.Matrix("eh_proj.weight", mtp.eh_proj, d, 2 * d);
+    load.Vector("shared_head.norm.weight", mtp.shared_head_norm, d);
+    mtp.embed_tokens = weights.embed_tokens;
+    mtp.head = weights.lm_head;
+    if (load.Has("embed_tokens.weight")) load.Matrix("embed_tokens.weight", mtp.embed_tokens, vocab, d);
+    if (load.Has("shared_head.head.weight")) load.Matrix("shared_head.head.weight", mtp.head, vocab, d);
+  }
+  MINKE_TRY(load.status);
+  weights.unused = load.Unused();
+  return weights;
+}
+
+}  // namespace minke
