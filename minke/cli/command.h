@@ -1,0 +1,65 @@
+// How a verb joins the command line. One verb is one cmd_*.cc with its flags struct:
+//
+//   struct EchoFlags { std::string model; bool loud = false; };
+//   Status Echo(const EchoFlags& flags, CliContext& context) { return context.out.Write(flags.model + "\n"); }
+//   void AddEchoCommand(CLI::App& app, CliContext& context) {
+//     auto flags = std::make_shared<EchoFlags>();
+//     CLI::App* verb = AddVerb(app, context, "echo", "Print MODEL", [flags, &context] { return Echo(*flags, context); });
+//     verb->add_option("MODEL", flags->model, kModelHelp)->required();
+//     verb->add_flag("--loud", flags->loud, "In capitals");
+//   }
+//
+// and one line in verbs.cc. A verb returns a Status; main turns its Code into the exit code and its message into one
+// line on standard error, so write messages as "what: where: what to do". Parsing never runs a verb: the flags are
+// final (flag > MINKE_* > configuration file > default, settings.h) when it is called. Do not give a flag the CLI11
+// envname or call required() on one; a positional may be required.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "minke/base/result.h"
+#include "minke/cli/output.h"
+
+namespace minke {
+
+inline constexpr const char* kModelHelp =
+    "Folder, .safetensors file or index, hub name org/name[@rev], or the built-in \"nano\"";
+
+enum class ColorMode { kAuto, kAlways, kNever };
+
+// What all verbs share. Lives in main for the whole run; single-threaded.
+struct CliContext {
+  Output out;                  // standard output: data, and only data
+  std::string isa;             // kernel set to force, "" for the best
+  int threads = 0;             // 0: as many as the process may use
+  bool quiet = false;          // no progress, no facts, no notes
+  bool verbose = false;        // more detail
+  std::string color = "auto";  // auto, always, never
+  std::string config_file;
+  std::function<Status()> action;  // set by parsing, run by main
+
+  // One line on standard error: "minke: text". Note is for facts (silent with --quiet), Warn is not.
+  void Note(std::string_view text) const;
+  void Warn(std::string_view text) const;
+  int ThreadCount() const;  // `threads`, or what affinity and cgroup allow
+};
+
+// Adds the subcommand `name`; `run` is called once, after parsing and settings.
+CLI::App* AddVerb(CLI::App& app, CliContext& context, const std::string& name, const std::string& description,
+                  std::function<Status()> run);
+
+// All verbs, in the order in which help lists them (verbs.cc).
+void AddVerbs(CLI::App& app, CliContext& context);
+
+void AddRunCommand(CLI::App& app, CliContext& context);
+void AddChatCommand(CLI::App& app, CliContext& context);
+void AddInspectCommand(CLI::App& app, CliContext& context);
+void AddTokenizeCommand(CLI::App& app, CliContext& context);
+void AddTemplateCommand(CLI::App& app, CliContext& context);
+void AddScoreCommand(CLI::App& app, CliContext& context);
+void AddDoctorCommand(CLI::App& app, CliContext& context);
+
+}  // namespace minke

@@ -1,0 +1,180 @@
+#include "minke/cli/settings.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <filesystem>
+#include <sstream>
+
+extern "C" char** environ;
+
+namespace minke {
+namespace {
+
+size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+std::string WithDashes(std::string name) {
+  std::ranges::replace(name, '_', '-');
+  return name;
+}
+
+bool HasFlag(const CLI::App& app, const std::string& name) {
+  return std::ranges::any_of(app.get_options(), [&](const CLI::Option* o) { return o->check_lname(name); });
+}
+
+std::vector<CLI::Option*> OpenFlags(CLI::App& app) {
+  std::vector<CLI::Option*> open;
+  for (CLI::Option* option : app.get_options()) {
+    const bool special = option == app.get_help_ptr() || option == app.get_version_ptr();
+    if (!special && !option->get_lnames().empty() && option->count() == 0) open.push_back(option);
+  }
+  return open;
+}
+
+// CLI11 converts and validates, and reports by exceptions, which stay in here.
+Status Set(CLI::Option& option, const std::string& flag, const std::vector<std::string>& values,
+           const std::string& source) {
+  try {
+    for (const std::string& value : values) {
+      const bool is_switch = option.get_items_expected_max() == 0;
+      option.add_result(is_switch ? option.get_flag_value(flag, value) : value);
+    }
+    option.run_callback();
+    return {};
+  } catch (const std::exception& error) {
+    return Fail(Code::kInvalidArgument, "{}: {}", source, error.what());
+  }
+}
+
+}  // namespace
+
+std::string EnvironmentName(std::string_view flag) {
+  std::string name = "MINKE_";
+  for (const char c : flag) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+std::string NearestName(std::string_view name, const std::vector<std::string>& candidates) {
+  std::string nearest;
+  size_t best = std::max<size_t>(2, name.size() / 3) + 1;  // farther than a third of the word is another word
+  for (const std::string& candidate : candidates) {
+    if (const size_t distance = EditDistance(name, candidate); distance < best) best = distance, nearest = candidate;
+  }
+  return nearest;
+}
+
+std::vector<std::string> FlagNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  const auto add = [&](const CLI::App& from) {
+    for (const CLI::Option* option : from.get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back(name);
+    }
+  };
+  add(app);
+  for (const CLI::App* verb : app.get_subcommands({})) add(*verb);
+  std::ranges::sort(names);
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
+Result<std::vector<ConfigKey>> ParseConfigFile(const std::string& text, const std::string& where) {
+  std::vector<ConfigKey> keys;
+  try {
+    std::istringstream stream(text);
+    for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(stream)) {
+      if (item.name == "++" || item.name == "--") continue;  // CLI11's marks for the borders of a section
+      if (item.parents.size() > 1) return Fail(Code::kInvalidArgument, "{}: {}: section in a section", where, item.fullname());
+      keys.push_back({item.parents.empty() ? "" : item.parents[0], WithDashes(item.name), item.inputs});
+    }
+  } catch (const std::exception& error) {
+    return Fail(Code::kInvalidArgument, "{}: {}", where, error.what());
+  }
+  return keys;
+}
+
+Status ApplySettings(CLI::App& app, const std::map<std::string, std::string>& environment,
+                     const std::vector<ConfigKey>& config, const std::string& config_path) {
+  for (const ConfigKey& key : config) {  // all of the file, also for other verbs: a typo shows at once
+    std::vector<std::string> known = FlagNames(app);
+    if (!key.verb.empty()) {
+      const CLI::App* verb = app.get_subcommand_no_throw(key.verb);
+      if (!verb) {
+        std::vector<std::string> verbs;
+        for (const CLI::App* each : app.get_subcommands({})) verbs.push_back(each->get_name());
+        const std::string near = NearestName(key.verb, verbs);
+        return Fail(Code::kInvalidArgument, "{}: unknown section [{}]{}", config_path, key.verb,
+                    near.empty() ? "" : ": did you mean [" + near + "]?");
+      }
+      if (HasFlag(*verb, key.name)) continue;
+      known.clear();
+      for (const CLI::Option* option : verb->get_options()) {
+        for (const std::string& name : option->get_lnames()) known.push_back(name);
+      }
+    } else if (std::ranges::binary_search(known, key.name)) {
+      continue;
+    }
+    const std::string near = NearestName(key.name, known);
+    return Fail(Code::kInvalidArgument, "{}: unknown key {}{}", config_path, key.name,
+                near.empty() ? "" : ": did you mean " + near + "?");
+  }
+
+  std::vector<CLI::App*> apps = {&app};
+  for (CLI::App* verb : app.get_subcommands()) apps.push_back(verb);
+  for (CLI::App* from : apps) {
+    for (CLI::Option* option : OpenFlags(*from)) {
+      bool set = false;
+      for (const std::string& flag : option->get_lnames()) {
+        const auto variable = environment.find(EnvironmentName(flag));
+        if (set || variable == environment.end() || variable->second.empty()) continue;
+        MINKE_TRY(Set(*option, flag, {variable->second}, variable->first));
+        set = true;
+      }
+      for (const bool in_section : {true, false}) {
+        for (const ConfigKey& key : config) {
+          if (set || !option->check_lname(key.name) || key.verb != (in_section ? from->get_name() : "")) continue;
+          MINKE_TRY(Set(*option, key.name, key.values, config_path + ": " + key.name));
+          set = true;
+        }
+      }
+    }
+  }
+  return {};
+}
+
+std::map<std::string, std::string> MinkeEnvironment() {
+  std::map<std::string, std::string> found;
+  for (char** entry = environ; entry && *entry; ++entry) {
+    const std::string_view text(*entry);
+    const size_t equals = text.find('=');
+    if (text.starts_with("MINKE_") && equals != text.npos) found.emplace(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return found;
+}
+
+std::string ConfigPath(const std::string& flag) {
+  if (!flag.empty()) return flag;
+  const char* xdg = std::getenv("XDG_CONFIG_HOME");
+  const char* home = std::getenv("HOME");
+  std::string path;
+  if (xdg && *xdg) path = std::string(xdg) + "/minke/config.toml";
+  else if (home && *home) path = std::string(home) + "/.config/minke/config.toml";
+  std::error_code ignored;
+  return !path.empty() && std::filesystem::exists(path, ignored) ? path : "";
+}
+
+}  // namespace minke

@@ -1,0 +1,42 @@
+// What standard output and standard error are connected to, and how to speak to people there.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace minke {
+
+bool IsTerminal(int fd);
+int TerminalWidth();  // COLUMNS, else the terminal's, else 80
+
+// `mode` is auto, always or never. Auto: a terminal that is not TERM=dumb, without NO_COLOR; CLICOLOR_FORCE wins over
+// not being a terminal.
+bool UseColor(int fd, std::string_view mode);
+
+// Control characters (a model's file names and tensor names may hold any) become '?', so an error stays one line.
+std::string OneLine(std::string_view text);
+
+void WriteStderr(std::string_view text);  // errors ignored: there is nowhere to report them
+
+// One line on standard error that is redrawn at most 10 times a second and cleared at the end. Without a terminal it
+// prints a plain line at every 10 % or 30 s. Does nothing when not `enabled`.
+class Progress {
+ public:
+  Progress(std::string what, std::string unit, bool enabled);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void Update(double done, double total);
+  void Clear();
+
+ private:
+  std::string what_, unit_;
+  bool enabled_, terminal_, drawn_ = false;
+  double start_s_, last_s_;
+  int last_tenth_ = 0;
+};
+
+double MonotonicSeconds();
+
+}  // namespace minke
