@@ -1,7 +1,6 @@
 #include "minke/model/router.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 namespace minke {
@@ -9,8 +8,11 @@ namespace {
 
 constexpr float kExcluded = -std::numeric_limits<float>::infinity();
 
-// A value that can be compared: NaN counts as lowest.
-float Comparable(float value) { return std::isnan(value) ? std::numeric_limits<float>::lowest() : value; }
+// A value that can be compared and is not kExcluded: NaN and -inf count as lowest.
+float Comparable(float value) {
+  constexpr float kLowest = std::numeric_limits<float>::lowest();
+  return value > kLowest ? value : kLowest;
+}
 
 // Index of the largest of `values` that is not excluded, the lowest on ties; excludes it. -1 when none is left.
 int64_t TakeLargest(std::span<float> values) {

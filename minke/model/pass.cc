@@ -1,0 +1,98 @@
+#include "minke/model/pass.h"
+
+#include <algorithm>
+
+namespace minke {
+namespace {
+
+// Multiply-adds that are worth waking another thread for: about 10 us of one core.
+constexpr int64_t kGrainMultiplyAdds = 1 << 17;
+// Elementwise work: rows of this many floats together.
+constexpr int64_t kGrainFloats = 1 << 14;
+
+}  // namespace
+
+Scratch::Scratch(Arena& arena, const ModelConfig& c, const ForwardOptions& o, int num_threads, bool has_mtp) {
+  const int64_t tokens = o.max_batch_tokens, d = c.hidden_size, heads = c.num_attention_heads;
+  const int64_t tile = std::min(tokens, kAttentionTile), dr = c.qk_rope_head_dim;
+  pos = arena.Take<int64_t>(tokens);
+  pages = arena.Take<float* const*>(tokens);
+  cos = arena.TakeTensor<float>({tokens, dr / 2});
+  sin = arena.TakeTensor<float>({tokens, dr / 2});
+  x = arena.TakeTensor<float>({tokens, d});
+  x_norm = arena.TakeTensor<float>({tokens, d});
+  hidden = arena.TakeTensor<float>({tokens, d});
+  block_out = arena.TakeTensor<float>({tokens, d});
+
+  q_a = arena.TakeTensor<float>({tokens, c.q_lora_rank});
+  q = arena.TakeTensor<float>({tokens, heads * c.qk_head_dim()});
+  kv_a = arena.TakeTensor<float>({tokens, c.latent_dim()});
+  q_latent = arena.TakeTensor<float>({tile, heads, c.latent_dim()});
+  o_latent = arena.TakeTensor<float>({tile, heads, c.kv_lora_rank});
+  attention_out = arena.TakeTensor<float>({tokens, heads * c.v_head_dim});
+  attend_scratch = arena.TakeTensor<float>({num_threads, AttendLatentScratch(heads)});
+  if (o.mla_form == MlaForm::kExpanded) {
+    kv_b = arena.TakeTensor<float>({kPageTokens, heads * (c.qk_nope_head_dim + c.v_head_dim)});
+    k_expanded = arena.TakeTensor<float>({kPageTokens, heads, c.qk_head_dim()});
+    running_max = arena.TakeTensor<float>({tokens, heads});
+    running_sum = arena.TakeTensor<float>({tokens, heads});
+  }
+  num_selected = arena.Take<int32_t>(tokens);
+  if (c.has_indexer() && o.attention == Attention::kDsa) {
+    index_q = arena.TakeTensor<float>({tokens, c.index_n_heads * c.index_head_dim});
+    index_w = arena.TakeTensor<float>({tokens, c.index_n_heads});
+    index_k = arena.TakeTensor<float>({tokens, c.index_head_dim});
+    index_scores = arena.TakeTensor<float>({num_threads, o.max_context});
+    topk = arena.TakeTensor<int32_t>({tokens, c.index_topk});
+  }
+
+  const int64_t experts_count = c.n_routed_experts, k = c.num_experts_per_tok;
+  const int64_t widest = std::max({c.intermediate_size, c.moe_intermediate_size * std::max<int64_t>(c.n_shared_experts, 1)});
+  gate = arena.TakeTensor<float>({tokens, widest});
+  up = arena.TakeTensor<float>({tokens, widest});
+  router_scores = arena.TakeTensor<float>({tokens, experts_count});
+  route_scratch = arena.TakeTensor<float>({num_threads, experts_count});
+  experts = arena.TakeTensor<int32_t>({tokens, k});
+  expert_weights = arena.TakeTensor<float>({tokens, k});
+  expert_begin = arena.Take<int32_t>(experts_count + 1);
+  expert_rows = arena.Take<int32_t>(tokens * k);
+  expert_slots = arena.Take<int32_t>(tokens * k);
+  expert_in = arena.TakeTensor<float>({tokens, d});
+  expert_out = arena.TakeTensor<float>({tokens, d});
+
+  logit_rows = arena.Take<int32_t>(o.max_logit_rows);
+  logit_in = arena.TakeTensor<float>({o.max_logit_rows, d});
+  logits = arena.TakeTensor<float>({o.max_logit_rows, c.vocab_size});
+  if (has_mtp) mtp_in = arena.TakeTensor<float>({tokens, 2 * d});
+}
+
+void Pass::Linear(TensorView<const float, 2> x, const WeightView& w, TensorView<float, 2> y,
+                  std::span<const float> bias) const {
+  MINKE_DCHECK(x.dim(1) == w.cols && y.dim(1) == w.rows && x.dim(0) == y.dim(0));
+  const int64_t rows = x.dim(0);
+  if (rows == 0) return;
+  pool.ForRanges(w.rows, std::max<int64_t>(1, kGrainMultiplyAdds / (rows * w.cols)),
+                 [&](int64_t begin, int64_t end, int) {
+                   kernels.matmul(x.data(), x.stride(0), rows, w, begin, end, y.data() + begin, y.stride(0));
+                   if (bias.empty()) return;
+                   for (int64_t r = 0; r < rows; ++r)
+                     for (int64_t n = begin; n < end; ++n)
+                       y[r][static_cast<size_t>(n)] += bias[static_cast<size_t>(n)];
+                 });
+}
+
+void Pass::RmsNorm(TensorView<const float, 2> x, std::span<const float> weight, float eps,
+                   TensorView<float, 2> y) const {
+  const int64_t n = x.dim(1);
+  pool.ForRanges(x.dim(0), std::max<int64_t>(1, kGrainFloats / n), [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) kernels.rms_norm(x[r].data(), weight.data(), n, eps, y[r].data());
+  });
+}
+
+void Pass::AddTo(TensorView<float, 2> x, TensorView<const float, 2> y) const {
+  pool.ForRanges(x.dim(0), std::max<int64_t>(1, kGrainFloats / x.dim(1)), [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) kernels.axpy(1.0f, y[r].data(), x.dim(1), x[r].data());
+  });
+}
+
+}  // namespace minke

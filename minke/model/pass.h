@@ -1,0 +1,105 @@
+// What one forward pass carries from step to step: the batch as flat rows, the scratch, and the few helpers
+// that every step uses. Private to the model room.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "minke/base/thread_pool.h"
+#include "minke/kernels/kernel_set.h"
+#include "minke/model/cache_view.h"
+#include "minke/model/config.h"
+#include "minke/model/forward.h"
+#include "minke/model/rope.h"
+#include "minke/model/weights.h"
+#include "minke/tensor/arena.h"
+
+namespace minke {
+
+// Tokens whose absorbed queries and latent outputs live at once; bounds the largest buffers.
+inline constexpr int64_t kAttentionTile = 32;
+
+// Every activation buffer, sized once for the largest batch. [tokens] below is max_batch_tokens.
+struct Scratch {
+  Scratch(Arena& arena, const ModelConfig& c, const ForwardOptions& o, int num_threads, bool has_mtp);
+
+  // The batch, one entry a row.
+  std::span<int64_t> pos;
+  std::span<float* const*> pages;
+  TensorView<float, 2> cos, sin;  // [tokens, qk_rope_head_dim / 2]
+
+  TensorView<float, 2> x, x_norm, hidden;   // [tokens, D]: residual stream, normalised input, after model.norm
+  TensorView<float, 2> block_out;           // [tokens, D]: what attention or the FFN adds to x
+  // Attention.
+  TensorView<float, 2> q_a;                 // [tokens, q_lora_rank], empty without compression
+  TensorView<float, 2> q;                   // [tokens, H * (dn + dr)]
+  TensorView<float, 2> kv_a;                // [tokens, rc + dr]
+  TensorView<float, 3> q_latent, o_latent;  // [kAttentionTile, H, rc + dr], [kAttentionTile, H, rc]
+  TensorView<float, 2> attention_out;       // [tokens, H * dv]
+  TensorView<float, 2> attend_scratch;      // [threads, AttendLatentScratch(H)]
+  // Expanded form only.
+  TensorView<float, 2> kv_b;                // [kPageTokens, H * (dn + dv)]
+  TensorView<float, 3> k_expanded;          // [kPageTokens, H, dn + dr]
+  TensorView<float, 2> running_max, running_sum;  // [tokens, H]
+  // Indexer.
+  TensorView<float, 2> index_q, index_w, index_k;  // [tokens, HI * dI], [tokens, HI], [tokens, dI]
+  TensorView<float, 2> index_scores;        // [threads, max_context]
+  TensorView<int32_t, 2> topk;              // [tokens, index_topk], ascending
+  std::span<int32_t> num_selected;          // [tokens]; kSelectsAll: every visible position, topk not filled
+  // FFN.
+  TensorView<float, 2> gate, up;            // [tokens, widest MLP]
+  TensorView<float, 2> router_scores;       // [tokens, E]
+  TensorView<float, 2> route_scratch;       // [threads, E]
+  TensorView<int32_t, 2> experts;           // [tokens, num_experts_per_tok], ascending
+  TensorView<float, 2> expert_weights;      // same
+  std::span<int32_t> expert_begin;          // [E + 1]: where an expert's rows start in expert_rows
+  std::span<int32_t> expert_rows, expert_slots;  // [tokens * num_experts_per_tok]
+  TensorView<float, 2> expert_in, expert_out;    // [tokens, D]
+  // Head.
+  std::span<int32_t> logit_rows;            // [max_logit_rows]
+  TensorView<float, 2> logit_in, logits;    // [max_logit_rows, D], [max_logit_rows, vocab]
+  TensorView<float, 2> mtp_in;              // [tokens, 2 * D]
+};
+
+inline constexpr int32_t kSelectsAll = -1;
+
+struct Pass {
+  const ModelConfig& c;
+  const ForwardOptions& options;
+  const CacheLayout& layout;
+  const KernelSet& kernels;
+  ThreadPool& pool;
+  Scratch& s;
+  float softmax_scale;
+  ForwardStats& stats;
+  TapSink* taps;
+  std::span<const BatchItem> items;
+  int64_t num_rows = 0;
+  int64_t num_logit_rows = 0;
+
+  PagedRows Latents(int64_t layer, int64_t row) const {
+    return {s.pages[static_cast<size_t>(row)], layout.latent_offset(layer), layout.latent_dim, kPageTokens};
+  }
+  PagedRows IndexKeys(int64_t layer, int64_t row) const {
+    return {s.pages[static_cast<size_t>(row)], layout.index_offset(layer), layout.index_head_dim, kPageTokens};
+  }
+  void Tap(std::string_view name, int64_t layer, TensorView<const float, 2> rows) const {
+    if (taps) taps->Floats(name, layer, rows);
+  }
+
+  // y[rows, W.rows] = x W^T (+ bias).
+  void Linear(TensorView<const float, 2> x, const WeightView& w, TensorView<float, 2> y,
+              std::span<const float> bias = {}) const;
+  // y = rmsnorm(x) row by row; y may be x.
+  void RmsNorm(TensorView<const float, 2> x, std::span<const float> weight, float eps, TensorView<float, 2> y) const;
+  void AddTo(TensorView<float, 2> x, TensorView<const float, 2> y) const;  // x += y
+};
+
+// The steps of a decoder layer. Each reads s.x_norm and writes s.block_out.
+void RunAttention(const Pass& pass, const LayerWeights& w, int64_t layer);
+// Writes this layer's index keys and fills s.topk / s.num_selected; a "shared" layer keeps the earlier sets.
+void RunIndexer(const Pass& pass, const LayerWeights& w, int64_t layer);
+void RunFfn(const Pass& pass, const LayerWeights& w, int64_t layer);
+
+}  // namespace minke
