@@ -33,6 +33,13 @@ std::string WithDashes(std::string name) {
   return name;
 }
 
+const CLI::App* FindVerb(const CLI::App& app, const std::string& name) {
+  for (const CLI::App* verb : app.get_subcommands({})) {
+    if (verb->get_name() == name) return verb;
+  }
+  return nullptr;
+}
+
 bool HasFlag(const CLI::App& app, const std::string& name) {
   return std::ranges::any_of(app.get_options(), [&](const CLI::Option* o) { return o->check_lname(name); });
 }
@@ -112,7 +119,7 @@ Status ApplySettings(CLI::App& app, const std::map<std::string, std::string>& en
   for (const ConfigKey& key : config) {  // all of the file, also for other verbs: a typo shows at once
     std::vector<std::string> known = FlagNames(app);
     if (!key.verb.empty()) {
-      const CLI::App* verb = app.get_subcommand_no_throw(key.verb);
+      const CLI::App* verb = FindVerb(app, key.verb);
       if (!verb) {
         std::vector<std::string> verbs;
         for (const CLI::App* each : app.get_subcommands({})) verbs.push_back(each->get_name());

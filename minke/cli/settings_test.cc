@@ -1,0 +1,98 @@
+#include "minke/cli/settings.h"
+
+#include <gtest/gtest.h>
+
+namespace minke {
+namespace {
+
+// A program with one shared flag and two verbs.
+struct Sample {
+  CLI::App app{"test", "test"};
+  double temp = 1;
+  int threads = 0, window = 7;
+  bool think = true;
+  std::vector<std::string> stop;
+
+  Sample() {
+    app.require_subcommand(1);
+    app.add_option("-t,--threads", threads);
+    CLI::App* run = app.add_subcommand("run", "")->fallthrough();
+    run->add_option("--temp", temp)->check(CLI::Range(0.0, 2.0));
+    run->add_flag("--think,!--no-think", think);
+    run->add_option("--stop", stop);
+    app.add_subcommand("score", "")->add_option("--window", window);
+  }
+  Status Parse(std::vector<std::string> arguments, const std::map<std::string, std::string>& environment,
+               const std::string& config = "") {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+    MINKE_ASSIGN(const auto keys, ParseConfigFile(config, "c.toml"));
+    return ApplySettings(app, environment, keys, "c.toml");
+  }
+};
+
+std::string Message(const Status& status) { return status ? "" : status.error().message; }
+
+TEST(Settings, FlagThenVariableThenSectionThenFileThenDefault) {
+  const std::string file = "temp = 0.2\nthreads = 3\n[run]\ntemp = 0.3\n";
+  {
+    Sample s;
+    ASSERT_TRUE(s.Parse({"run", "--temp", "0.9"}, {{"MINKE_TEMP", "0.5"}}, file));
+    EXPECT_EQ(s.temp, 0.9);
+    EXPECT_EQ(s.threads, 3);
+  }
+  {
+    Sample s;
+    ASSERT_TRUE(s.Parse({"run"}, {{"MINKE_TEMP", "0.5"}, {"MINKE_THREADS", "2"}}, file));
+    EXPECT_EQ(s.temp, 0.5);
+    EXPECT_EQ(s.threads, 2);
+  }
+  {
+    Sample s;
+    ASSERT_TRUE(s.Parse({"run"}, {}, file));
+    EXPECT_EQ(s.temp, 0.3);
+  }
+  {
+    Sample s;
+    ASSERT_TRUE(s.Parse({"run"}, {}, "temp = 0.2\n"));
+    EXPECT_EQ(s.temp, 0.2);
+  }
+  {
+    Sample s;
+    ASSERT_TRUE(s.Parse({"run"}, {}));
+    EXPECT_EQ(s.temp, 1);
+  }
+}
+
+TEST(Settings, SwitchesAndListsComeFromEverywhere) {
+  Sample off, negated, list;
+  ASSERT_TRUE(off.Parse({"run"}, {{"MINKE_THINK", "false"}}));
+  EXPECT_FALSE(off.think);
+  ASSERT_TRUE(negated.Parse({"run"}, {}, "no-think = true\n"));
+  EXPECT_FALSE(negated.think);
+  ASSERT_TRUE(list.Parse({"run"}, {}, "[run]\nstop = [\"a b\", \"c\"]\n"));
+  EXPECT_EQ(list.stop, (std::vector<std::string>{"a b", "c"}));
+}
+
+TEST(Settings, UnknownKeyNamesTheNearest) {
+  Sample s, other_verb, section, in_section;
+  EXPECT_EQ(Message(s.Parse({"run"}, {}, "tmep = 1\n")), "c.toml: unknown key tmep: did you mean temp?");
+  EXPECT_EQ(Message(other_verb.Parse({"run"}, {}, "window = 3\n")), "");  // a key of another verb is known
+  EXPECT_EQ(Message(section.Parse({"run"}, {}, "[rnu]\ntemp = 1\n")), "c.toml: unknown section [rnu]: did you mean [run]?");
+  EXPECT_EQ(Message(in_section.Parse({"run"}, {}, "[score]\nwindwo = 1\n")),
+            "c.toml: unknown key windwo: did you mean window?");
+}
+
+TEST(Settings, BadValueNamesItsSource) {
+  Sample s, config;
+  EXPECT_NE(Message(s.Parse({"run"}, {{"MINKE_TEMP", "warm"}})).find("MINKE_TEMP"), std::string::npos);
+  EXPECT_NE(Message(config.Parse({"run"}, {}, "temp = 9\n")).find("c.toml: temp"), std::string::npos);
+}
+
+TEST(Settings, Names) {
+  EXPECT_EQ(EnvironmentName("max-queue"), "MINKE_MAX_QUEUE");
+  EXPECT_EQ(NearestName("thread", {"threads", "temp"}), "threads");
+  EXPECT_EQ(NearestName("zzzzzz", {"threads", "temp"}), "");
+}
+
+}  // namespace
+}  // namespace minke
