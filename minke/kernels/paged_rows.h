@@ -11,9 +11,7 @@ struct PagedRows {
   int64_t width = 0;              // floats in a row
   int64_t page_tokens = 64;       // a power of two
 
-  float* row(int64_t pos) const {
-    return pages[pos / page_tokens] + offset + (pos % page_tokens) * width;
-  }
+  float* row(int64_t pos) const { return pages[pos / page_tokens] + offset + (pos % page_tokens) * width; }
 };
 
 }  // namespace minke

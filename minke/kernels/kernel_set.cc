@@ -1,0 +1,30 @@
+#include "minke/kernels/kernel_set.h"
+
+#include <array>
+
+#include "minke/kernels/reference.h"
+
+namespace minke {
+
+std::span<const KernelSet> AllKernelSets() {
+  static const std::array sets = {
+      ReferenceKernelSet(),
+  };
+  return sets;
+}
+
+Result<const KernelSet*> ChooseKernelSet(std::string_view isa) {
+  std::string known;
+  for (const KernelSet& set : AllKernelSets()) {
+    if (isa.empty() ? set.supported() : isa == set.name) {
+      if (!set.supported())
+        return Fail(Code::kUnsupported, "instruction set '{}': this CPU or its operating system lacks it ({})", isa,
+                    set.description);
+      return &set;
+    }
+    known += known.empty() ? set.name : fmt::format(", {}", set.name);
+  }
+  return Fail(Code::kInvalidArgument, "instruction set '{}' is not known; this build has {}", isa, known);
+}
+
+}  // namespace minke

@@ -1,0 +1,320 @@
+#include "minke/kernels/reference.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "minke/tensor/dtype.h"
+
+namespace minke {
+namespace {
+
+// ---- weights ---------------------------------------------------------------------------------------
+
+template <class T>
+T Load(const void* data, int64_t i) {
+  T value;
+  std::memcpy(&value, static_cast<const char*>(data) + i * static_cast<int64_t>(sizeof(T)), sizeof(T));
+  return value;
+}
+
+// Element (r, c) without its block scale.
+float StoredValue(const WeightView& w, int64_t r, int64_t c) {
+  const int64_t i = r * w.cols + c;
+  switch (w.dtype) {
+    case DType::kF32:
+      return Load<float>(w.data, i);
+    case DType::kF16:
+      return F16ToFloat(Load<uint16_t>(w.data, i));
+    case DType::kBF16:
+      return BF16ToFloat(Load<uint16_t>(w.data, i));
+    default:
+      return E4M3ToFloat(Load<uint8_t>(w.data, i));
+  }
+}
+
+float Scale(const WeightView& w, int64_t r, int64_t c) {
+  return w.dtype == DType::kF8E4M3 ? w.row_scales(r)[c / w.block_cols] : 1.0f;
+}
+
+double Weight(const WeightView& w, int64_t r, int64_t c) { return double{StoredValue(w, r, c)} * Scale(w, r, c); }
+
+void MatMul(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, int64_t n_begin, int64_t n_end,
+            float* y, int64_t y_stride) {
+  for (int64_t m = 0; m < rows; ++m)
+    for (int64_t n = n_begin; n < n_end; ++n) {
+      double sum = 0;
+      for (int64_t c = 0; c < w.cols; ++c) sum += x[m * x_stride + c] * Weight(w, n, c);
+      y[m * y_stride + n - n_begin] = static_cast<float>(sum);
+    }
+}
+
+void MatMulTransposed(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, int64_t c_begin,
+                      int64_t c_end, float* y, int64_t y_stride) {
+  for (int64_t m = 0; m < rows; ++m)
+    for (int64_t c = c_begin; c < c_end; ++c) {
+      double sum = 0;
+      for (int64_t r = 0; r < w.rows; ++r) sum += x[m * x_stride + r] * Weight(w, r, c);
+      y[m * y_stride + c - c_begin] = static_cast<float>(sum);
+    }
+}
+
+void DequantizeRow(const WeightView& w, int64_t row, float* y) {
+  for (int64_t c = 0; c < w.cols; ++c) y[c] = StoredValue(w, row, c) * Scale(w, row, c);
+}
+
+double Dot(const float* a, const float* b, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += double{a[i]} * b[i];
+  return sum;
+}
+
+// ---- norms and rotary position ----------------------------------------------------------------------
+
+void RmsNorm(const float* x, const float* weight, int64_t n, float eps, float* y) {
+  const double scale = 1.0 / std::sqrt(Dot(x, x, n) / static_cast<double>(n) + eps);
+  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(x[i] * scale * weight[i]);
+}
+
+void LayerNorm(const float* x, const float* weight, const float* bias, int64_t n, float eps, float* y) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += x[i];
+  const double mean = sum / static_cast<double>(n);
+  double squares = 0;
+  for (int64_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  const double scale = 1.0 / std::sqrt(squares / static_cast<double>(n) + eps);
+  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>((x[i] - mean) * scale * weight[i] + bias[i]);
+}
+
+void Rotate(float& a, float& b, double cos, double sin) {
+  const double a0 = a, b0 = b;
+  a = static_cast<float>(a0 * cos - b0 * sin);
+  b = static_cast<float>(a0 * sin + b0 * cos);
+}
+
+void RopeInterleaved(float* x, const float* cos, const float* sin, int64_t n) {
+  for (int64_t j = 0; j < n / 2; ++j) Rotate(x[2 * j], x[2 * j + 1], cos[j], sin[j]);
+}
+
+void RopeHalfSplit(float* x, const float* cos, const float* sin, int64_t n) {
+  for (int64_t j = 0; j < n / 2; ++j) Rotate(x[j], x[j + n / 2], cos[j], sin[j]);
+}
+
+// ---- indexer ------------------------------------------------------------------------------------------
+
+double Relu(double x) { return x < 0 ? 0 : x; }  // NaN stays NaN, so that a broken key is ranked lowest
+
+void IndexScores(const float* q, const float* weights, int64_t heads, int64_t dim, const PagedRows& keys,
+                 int64_t s_begin, int64_t s_end, float* scores) {
+  for (int64_t s = s_begin; s < s_end; ++s) {
+    double sum = 0;
+    for (int64_t j = 0; j < heads; ++j) sum += weights[j] * Relu(Dot(q + j * dim, keys.row(s), dim));
+    scores[s - s_begin] = static_cast<float>(sum);
+  }
+}
+
+// Unsigned order equals score order; -0 and +0 are one value and every NaN is below minus infinity.
+uint32_t OrderedKey(float score) {
+  if (std::isnan(score)) return 0;
+  const uint32_t bits = std::bit_cast<uint32_t>(score + 0.0f);
+  return (bits & 0x80000000u) ? ~bits : bits | 0x80000000u;
+}
+
+int64_t TopK(const float* scores, int64_t n, int64_t k, int32_t* selected) {
+  k = std::clamp(k, int64_t{0}, std::max(n, int64_t{0}));
+  if (k == 0) return 0;
+  // The largest threshold that at least k keys reach, bit by bit.
+  uint32_t threshold = 0;
+  for (int bit = 31; bit >= 0; --bit) {
+    const uint32_t candidate = threshold | (uint32_t{1} << bit);
+    int64_t reached = 0;
+    for (int64_t i = 0; i < n; ++i) reached += OrderedKey(scores[i]) >= candidate;
+    if (reached >= k) threshold = candidate;
+  }
+  int64_t ties = k;  // places left for keys equal to the threshold
+  for (int64_t i = 0; i < n; ++i) ties -= OrderedKey(scores[i]) > threshold;
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t key = OrderedKey(scores[i]);
+    if (key > threshold || (key == threshold && ties-- > 0)) selected[count++] = static_cast<int32_t>(i);
+  }
+  return count;
+}
+
+void Hadamard(float* x, int64_t n) {
+  for (int64_t half = 1; half < n; half *= 2)
+    for (int64_t i = 0; i < n; i += 2 * half)
+      for (int64_t j = i; j < i + half; ++j) {
+        const float a = x[j], b = x[j + half];
+        x[j] = a + b;
+        x[j + half] = a - b;
+      }
+  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(n)));
+  for (int64_t i = 0; i < n; ++i) x[i] *= scale;
+}
+
+float RoundUpToPowerOfTwo(float x) {  // x normal and positive, or infinite
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  return std::bit_cast<float>((bits + 0x007FFFFFu) & 0x7F800000u);
+}
+
+void QuantizeE4M3(const float* x, int64_t n, bool ue8m0, uint8_t* codes, float* scales) {
+  for (int64_t begin = 0; begin < n; begin += 128) {
+    const int64_t end = std::min(begin + 128, n);
+    float largest = 1e-4f;
+    for (int64_t i = begin; i < end; ++i) largest = std::max(largest, std::fabs(x[i]));
+    float scale = largest / 448.0f;
+    if (ue8m0) scale = RoundUpToPowerOfTwo(scale);
+    for (int64_t i = begin; i < end; ++i) codes[i] = FloatToE4M3(x[i] / scale);
+    scales[begin / 128] = scale;
+  }
+}
+
+void IndexScoresE4M3(const uint8_t* q_codes, const float* weights, int64_t heads, int64_t dim, const uint8_t* key_codes,
+                     const float* key_scales, int64_t count, float* scores) {
+  for (int64_t s = 0; s < count; ++s) {
+    double sum = 0;
+    for (int64_t j = 0; j < heads; ++j) {
+      double dot = 0;
+      for (int64_t d = 0; d < dim; ++d)
+        dot += double{E4M3ToFloat(q_codes[j * dim + d])} * E4M3ToFloat(key_codes[s * dim + d]);
+      sum += weights[j] * Relu(dot);
+    }
+    scores[s] = static_cast<float>(key_scales[s] * sum);
+  }
+}
+
+// ---- attention ------------------------------------------------------------------------------------------
+
+constexpr int64_t kColumns = 256;  // output columns that are summed in one pass over the rows
+
+void AttendLatent(const float* q, int64_t heads, int64_t rc, int64_t dr, const PagedRows& rows,
+                  const int32_t* positions, int64_t count, float scale, float* o, float* /*scratch*/) {
+  const auto row = [&](int64_t i) { return rows.row(positions ? positions[i] : i); };
+  for (int64_t h = 0; h < heads; ++h) {
+    const float* q_h = q + h * (rc + dr);
+    const auto score = [&](int64_t i) { return scale * Dot(q_h, row(i), rc + dr); };
+    double m = -std::numeric_limits<double>::infinity(), l = 0;
+    for (int64_t i = 0; i < count; ++i) m = std::max(m, score(i));
+    for (int64_t i = 0; i < count; ++i) l += std::exp(score(i) - m);
+    for (int64_t begin = 0; begin < rc; begin += kColumns) {
+      const int64_t end = std::min(begin + kColumns, rc);
+      double sum[kColumns] = {};
+      for (int64_t i = 0; i < count; ++i) {
+        const double p = std::exp(score(i) - m) / l;
+        for (int64_t c = begin; c < end; ++c) sum[c - begin] += p * row(i)[c];
+      }
+      for (int64_t c = begin; c < end; ++c) o[h * rc + c] = static_cast<float>(sum[c - begin]);
+    }
+  }
+}
+
+void AttendExpanded(const float* q, const float* k, int64_t k_stride, const float* v, int64_t v_stride, int64_t count,
+                    int64_t dk, int64_t dv, float scale, float* m, float* l, float* o) {
+  if (count <= 0) return;
+  const auto score = [&](int64_t i) { return scale * Dot(q, k + i * k_stride, dk); };
+  double largest = *m;
+  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, score(i));
+  largest = static_cast<float>(largest);  // what the next tile will see
+  const double decay = std::exp(*m - largest);
+  double total = *l * decay;
+  for (int64_t i = 0; i < count; ++i) total += std::exp(score(i) - largest);
+  for (int64_t begin = 0; begin < dv; begin += kColumns) {
+    const int64_t end = std::min(begin + kColumns, dv);
+    double sum[kColumns];
+    for (int64_t c = begin; c < end; ++c) sum[c - begin] = o[c] * decay;
+    for (int64_t i = 0; i < count; ++i) {
+      const double p = std::exp(score(i) - largest);
+      for (int64_t c = begin; c < end; ++c) sum[c - begin] += p * v[i * v_stride + c];
+    }
+    for (int64_t c = begin; c < end; ++c) o[c] = static_cast<float>(sum[c - begin]);
+  }
+  *m = static_cast<float>(largest);
+  *l = static_cast<float>(total);
+}
+
+// ---- elementwise and reductions ----------------------------------------------------------------------------
+
+double Sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+
+void SiluMul(const float* gate, const float* up, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(gate[i] * Sigmoid(gate[i]) * up[i]);
+}
+
+void Axpy(float a, const float* x, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] = std::fma(a, x[i], y[i]);
+}
+
+void SigmoidInPlace(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(Sigmoid(x[i]));
+}
+
+float Largest(const float* x, int64_t n) {  // NaN never wins
+  float m = -std::numeric_limits<float>::infinity();
+  for (int64_t i = 0; i < n; ++i) m = std::max(m, x[i]);
+  return m;
+}
+
+double SumExp(const float* x, int64_t n, double m) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += std::exp(x[i] - m);
+  return sum;
+}
+
+void Softmax(float* x, int64_t n) {
+  const double m = Largest(x, n), sum = SumExp(x, n, m);
+  for (int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(std::exp(x[i] - m) / sum);
+}
+
+float LogSumExp(const float* x, int64_t n) {
+  const float m = Largest(x, n);
+  if (m == -std::numeric_limits<float>::infinity()) {  // nothing, only minus infinities, or NaN
+    for (int64_t i = 0; i < n; ++i)
+      if (std::isnan(x[i])) return x[i];
+    return m;
+  }
+  return static_cast<float>(m + std::log(SumExp(x, n, m)));
+}
+
+int64_t ArgMax(const float* x, int64_t n) {
+  int64_t best = 0;
+  for (int64_t i = 1; i < n; ++i)
+    if (x[i] > x[best] || (std::isnan(x[best]) && !std::isnan(x[i]))) best = i;
+  return best;
+}
+
+bool Always() { return true; }
+
+}  // namespace
+
+KernelSet ReferenceKernelSet() {
+  return {
+      .name = "reference",
+      .description = "plain loops with double sums; slow, the specification of the others",
+      .supported = Always,
+      .matmul = MatMul,
+      .matmul_transposed = MatMulTransposed,
+      .dequantize_row = DequantizeRow,
+      .rms_norm = RmsNorm,
+      .layer_norm = LayerNorm,
+      .rope_interleaved = RopeInterleaved,
+      .rope_half_split = RopeHalfSplit,
+      .index_scores = IndexScores,
+      .top_k = TopK,
+      .attend_latent = AttendLatent,
+      .attend_expanded = AttendExpanded,
+      .silu_mul = SiluMul,
+      .axpy = Axpy,
+      .softmax = Softmax,
+      .sigmoid = SigmoidInPlace,
+      .log_sum_exp = LogSumExp,
+      .argmax = ArgMax,
+      .hadamard = Hadamard,
+      .quantize_e4m3 = QuantizeE4M3,
+      .index_scores_e4m3 = IndexScoresE4M3,
+  };
+}
+
+}  // namespace minke
