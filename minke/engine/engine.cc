@@ -1,0 +1,132 @@
+#include "minke/engine/engine.h"
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "minke/engine/available_memory.h"
+#include "minke/engine/page_pool.h"
+#include "minke/engine/worker.h"
+
+namespace minke {
+namespace {
+
+constexpr int kMostThreads = 1024;
+
+Result<int64_t> ChooseContext(const EngineOptions& options) {
+  const int64_t most = options.model->config().max_position_embeddings;
+  const int64_t context = options.context == 0 ? most : options.context;
+  if (context >= 2 && context <= most) return context;
+  return Fail(Code::kInvalidArgument, "context is {}, the model allows 2 to {}", context, most);
+}
+
+// How many pages the cache gets: never more than all running sequences could fill.
+Result<int64_t> ChoosePages(const EngineOptions& options, int64_t context, int64_t page_bytes) {
+  const int64_t useful = options.max_sequences * PagePool::PagesFor(context);
+  const int64_t available = AvailableMemoryBytes();
+  if (options.cache_bytes > available) {
+    return Fail(Code::kNoMemory, "a cache of {} bytes was asked for, {} bytes of memory are available",
+                options.cache_bytes, available);
+  }
+  const int64_t bytes = options.cache_bytes > 0 ? options.cache_bytes : available / 2;
+  const int64_t pages = std::min(useful, bytes / page_bytes);
+  if (pages >= 1) return pages;
+  return Fail(Code::kNoMemory, "one cache page ({} tokens) takes {} bytes, the cache may have {} (available: {})",
+              kPageTokens, page_bytes, bytes, available);
+}
+
+uint64_t FreshSeed() {
+  uint64_t seed = 0;
+  if (getrandom(&seed, sizeof seed, 0) == static_cast<ssize_t>(sizeof seed)) return seed;
+  return static_cast<uint64_t>(Request::Clock::now().time_since_epoch().count());
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
+  if (!options.model) return Fail(Code::kInvalidArgument, "the engine needs a model");
+  if (options.num_threads < 1 || options.num_threads > kMostThreads) {
+    return Fail(Code::kInvalidArgument, "num_threads is {}, allowed is 1 to {}", options.num_threads, kMostThreads);
+  }
+  if (options.max_sequences < 1 || options.max_sequences > options.max_batch_tokens) {
+    return Fail(Code::kInvalidArgument, "max_sequences is {}, allowed is 1 to max_batch_tokens ({})",
+                options.max_sequences, options.max_batch_tokens);
+  }
+  if (options.prefill_chunk < 0 || options.cache_bytes < 0) {
+    return Fail(Code::kInvalidArgument, "prefill_chunk ({}) and cache_bytes ({}) cannot be negative",
+                options.prefill_chunk, options.cache_bytes);
+  }
+
+  Worker::Parts parts;
+  parts.model = options.model;
+  parts.kernels = options.kernels;
+  parts.attention = options.attention;
+  parts.token_bytes = options.token_bytes;
+  if (!parts.kernels) {
+    MINKE_ASSIGN(parts.kernels, ChooseKernelSet(""));
+  }
+  MINKE_ASSIGN(parts.context, ChooseContext(options));
+  const CacheLayout layout = options.model->cache_layout();
+  const int64_t page_bytes = layout.page_floats() * static_cast<int64_t>(sizeof(float));
+  MINKE_ASSIGN(const int64_t num_pages, ChoosePages(options, parts.context, page_bytes));
+  const PagePool::Fill fill = options.poison_cache ? PagePool::Fill::kPoison : PagePool::Fill::kNone;
+  MINKE_ASSIGN(parts.pages, PagePool::Create(layout, num_pages, fill));
+  parts.threads = std::make_unique<ThreadPool>(options.num_threads);
+  const ForwardOptions forward{.max_batch_tokens = options.max_batch_tokens,
+                               .max_logit_rows = options.max_sequences,
+                               .max_context = parts.context,
+                               .attention = options.attention,
+                               .mla_form = options.mla_form};
+  MINKE_ASSIGN(parts.forward, Forward::Create(*options.model, *parts.kernels, *parts.threads, forward));
+  parts.scheduler = {.max_batch_tokens = options.max_batch_tokens,
+                     .max_sequences = options.max_sequences,
+                     .prefill_chunk = options.prefill_chunk > 0 ? options.prefill_chunk : options.max_batch_tokens};
+
+  const Limits limits{.vocab_size = options.model->config().vocab_size,
+                      .context = parts.context,
+                      .num_pages = num_pages,
+                      .has_text = static_cast<bool>(options.token_bytes)};
+  return std::unique_ptr<Engine>(new Engine(limits, std::make_unique<Worker>(std::move(parts))));
+}
+
+Engine::Engine(const Limits& limits, std::unique_ptr<Worker> worker) : limits_(limits), worker_(std::move(worker)) {}
+
+Engine::~Engine() = default;
+
+Result<RequestId> Engine::Submit(std::vector<TokenId> prompt, SamplingParams params, TokenSink sink) {
+  const int64_t prompt_tokens = static_cast<int64_t>(prompt.size());
+  if (prompt.empty()) return Fail(Code::kInvalidArgument, "the prompt is empty, it needs at least one token");
+  for (int64_t i = 0; i < prompt_tokens; ++i) {
+    if (prompt[i] >= 0 && prompt[i] < limits_.vocab_size) continue;
+    return Fail(Code::kInvalidArgument, "prompt token {} is {}, the vocabulary has {}", i, prompt[i],
+                limits_.vocab_size);
+  }
+  MINKE_TRY(Validate(params, limits_.vocab_size));
+  // Compared by subtraction: max_tokens may be the largest number there is.
+  if (params.max_tokens > limits_.context - prompt_tokens) {
+    return Fail(Code::kInvalidArgument, "prompt ({} tokens) + max_tokens ({}) exceeds the context of {}", prompt_tokens,
+                params.max_tokens, limits_.context);
+  }
+  if (!params.stop.empty() && !limits_.has_text) {
+    return Fail(Code::kInvalidArgument, "stop strings need the bytes of tokens, and this engine was opened without");
+  }
+  MINKE_TRY(Scheduler::CheckFits(limits_.num_pages, prompt_tokens, params.max_tokens));
+
+  auto request = std::make_unique<Request>();
+  request->prompt_tokens = prompt_tokens;
+  request->tokens = std::move(prompt);
+  request->tokens.reserve(prompt_tokens + params.max_tokens);
+  request->seed = params.seed ? *params.seed : FreshSeed();
+  if (params.has_penalties()) request->history = TokenHistory(request->tokens, params.max_tokens, limits_.vocab_size);
+  request->stop = StopMatcher(params.stop);
+  request->params = std::move(params);
+  request->sink = std::move(sink);
+  return worker_->Post(std::move(request));
+}
+
+void Engine::Cancel(RequestId id) { worker_->Cancel(id); }
+
+EngineStats Engine::stats() const { return worker_->stats(); }
+
+}  // namespace minke

@@ -1,0 +1,62 @@
+// What comes back from the engine for one request: tokens, then exactly one ending.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string_view>
+
+#include "minke/base/result.h"
+#include "minke/base/token_id.h"
+#include "minke/engine/sampler.h"
+
+namespace minke {
+
+using RequestId = uint64_t;  // ascending in order of arrival
+
+enum class FinishReason {
+  kStop,       // a stop string or a stop token
+  kEos,        // the model's own end token
+  kLength,     // max_tokens
+  kCancelled,  // by Cancel or by the end of the engine
+  kFailed,     // see Ending::error
+};
+
+struct TokenEvent {
+  RequestId request = 0;
+  int64_t index = 0;  // of this output token, from 0
+  TokenId token = 0;
+  std::string_view text;              // bytes that may be shown now; may lag behind the token, may cut a character
+  float logprob = 0;                  // if asked for; of the model's own distribution (sampler.h)
+  std::span<const TokenLogprob> top;  // if asked for; most likely first
+};
+
+struct RequestStats {
+  int64_t prompt_tokens = 0, generated_tokens = 0;
+  double queue_s = 0;    // accepted -> first step
+  double prefill_s = 0;  // first step -> first token
+  double decode_s = 0;   // first token -> end
+  // Summed over every token that ran and every layer with attention.
+  int64_t queries = 0, selected_keys = 0, visible_keys = 0;
+};
+
+struct Ending {
+  RequestId request = 0;
+  FinishReason reason = FinishReason::kFailed;
+  Error error;                        // if kFailed
+  std::string_view text;              // was held back for a stop string that did not come
+  const std::string* stop = nullptr;  // the stop string that was found
+  uint64_t seed = 0;                  // that the draws used
+  RequestStats stats;
+};
+
+// Called from the engine's worker, so each call must return soon: hand over to a queue, do not write to a socket.
+// Calls may use the engine (Submit, Cancel, stats) but not destroy it, and must not throw. Views and spans are
+// valid during the call. An empty function is skipped.
+struct TokenSink {
+  std::function<void(const TokenEvent&)> on_token;
+  std::function<void(const Ending&)> on_end;
+  std::function<void(int64_t done, int64_t total)> on_prefill;  // prompt tokens, after each chunk
+};
+
+}  // namespace minke

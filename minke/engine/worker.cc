@@ -1,0 +1,290 @@
+#include "minke/engine/worker.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "minke/base/check.h"
+
+namespace minke {
+namespace {
+
+double Seconds(Request::Clock::time_point from, Request::Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+// Sum over positions p in [begin, end) of min(p + 1, most): the keys that those queries read in one layer.
+int64_t KeysRead(int64_t begin, int64_t end, int64_t most) {
+  const int64_t full = std::clamp(most, begin, end);  // from here on every query reads `most`
+  return (full * (full + 1) - begin * (begin + 1)) / 2 + (end - full) * most;
+}
+
+}  // namespace
+
+Engine::Worker::Worker(Parts parts)
+    : parts_(std::move(parts)),
+      scheduler_(*parts_.pages, parts_.scheduler),
+      sampler_(*parts_.kernels, parts_.model->config().vocab_size) {
+  batch_.reserve(parts_.scheduler.max_sequences);
+  ended_.reserve(parts_.scheduler.max_sequences);
+  totals_.context = parts_.context;
+  totals_.pages_total = parts_.pages->num_pages();
+  totals_.page_bytes = parts_.pages->page_bytes();
+  published_ = totals_;
+  thread_ = std::thread([this] { Loop(); });
+}
+
+Engine::Worker::~Worker() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+Result<RequestId> Engine::Worker::Post(std::unique_ptr<Request> request) {
+  RequestId id = 0;
+  {
+    std::lock_guard lock(mutex_);
+    if (broken_) return Fail(*broken_);
+    id = request->id = next_id_++;  // under the lock, so that ids ascend in the inbox
+    request->accepted = Request::Clock::now();
+    ++published_.accepted;
+    published_.prompt_tokens += request->prompt_tokens;
+    inbox_.push_back(std::move(request));
+  }
+  wake_.notify_one();
+  return id;
+}
+
+void Engine::Worker::Cancel(RequestId id) {
+  {
+    std::lock_guard lock(mutex_);
+    cancels_.push_back(id);
+  }
+  wake_.notify_one();
+}
+
+EngineStats Engine::Worker::stats() const {
+  std::lock_guard lock(mutex_);
+  EngineStats stats = published_;
+  stats.waiting += static_cast<int64_t>(inbox_.size());
+  return stats;
+}
+
+void Engine::Worker::Loop() {
+  while (TakeMail()) {
+    Step();
+    Publish();
+    TellEndings();
+  }
+  EndAll(FinishReason::kCancelled, {});
+  Publish();
+  TellEndings();
+}
+
+bool Engine::Worker::TakeMail() {
+  bool stop = false;
+  std::optional<Error> broken;
+  {
+    std::unique_lock lock(mutex_);
+    const bool idle = requests_.empty();
+    wake_.wait(lock, [&] { return stop_ || !idle || !inbox_.empty() || !cancels_.empty(); });
+    new_mail_.swap(inbox_);
+    new_cancels_.swap(cancels_);
+    published_.waiting += static_cast<int64_t>(new_mail_.size());
+    stop = stop_;
+    broken = broken_;
+  }
+  for (std::unique_ptr<Request>& request : new_mail_) {
+    const RequestId id = request->id;
+    const Status added = scheduler_.Add(id, request->prompt_tokens, request->params.max_tokens);
+    requests_.emplace(id, std::move(request));
+    if (!added) End(id, FinishReason::kFailed, added.error());
+  }
+  for (const RequestId id : new_cancels_) End(id, FinishReason::kCancelled);
+  new_mail_.clear();
+  new_cancels_.clear();
+  if (broken) EndAll(FinishReason::kFailed, *broken);
+  return !stop;
+}
+
+void Engine::Worker::Step() {
+  const std::span<const PlanItem> plan = scheduler_.Schedule();
+  if (plan.empty()) return;
+  // Whatever goes wrong in a step ends the requests of that step, not the process and not their neighbours' wait.
+  try {
+    RunPlan(plan);
+  } catch (const std::exception& e) {
+    for (const PlanItem& item : plan) {
+      End(item.id, FinishReason::kFailed, {Code::kFailed, fmt::format("a step of the engine failed: {}", e.what())});
+    }
+  }
+}
+
+void Engine::Worker::RunPlan(std::span<const PlanItem> plan) {
+  const Request::Clock::time_point begin = Request::Clock::now();
+  batch_.clear();
+  for (const PlanItem& item : plan) {
+    Request& request = *requests_.at(item.id);
+    if (request.started == Request::Clock::time_point{}) request.started = begin;
+    batch_.push_back({.tokens = std::span(request.tokens).subspan(item.begin, item.end - item.begin),
+                      .first_pos = item.begin,
+                      .pages = item.pages,
+                      .logits = item.wants_logits ? BatchItem::Logits::kLast : BatchItem::Logits::kNone});
+  }
+  const TensorView<const float, 2> logits = parts_.forward->Run(batch_);
+  // Weights that turned into zeros under the step (a file that shrank) give numbers, but no answer.
+  if (const Status health = parts_.model->Health(); !health) {
+    {
+      std::lock_guard lock(mutex_);
+      broken_ = health.error();
+    }
+    EndAll(FinishReason::kFailed, health.error());
+    return;
+  }
+  Account(plan, Seconds(begin, Request::Clock::now()));
+  Progress(plan);
+  int64_t row = 0;
+  for (const PlanItem& item : plan) {
+    if (item.wants_logits) SampleNext(*requests_.at(item.id), logits[row++]);
+  }
+}
+
+void Engine::Worker::Account(std::span<const PlanItem> plan, double seconds) {
+  const ForwardStats& work = parts_.forward->stats();
+  int64_t rows = 0, decode_rows = 0;
+  for (const PlanItem& item : plan) {
+    rows += item.end - item.begin;
+    // A row after the prompt that stands alone decodes; several at once are recomputed.
+    decode_rows += item.end - item.begin == 1 && item.begin >= requests_.at(item.id)->prompt_tokens;
+  }
+  const ModelConfig& config = parts_.model->config();
+  const bool sparse = parts_.attention == Attention::kDsa && config.has_indexer();
+  const int64_t layers = work.queries / rows;
+  for (const PlanItem& item : plan) {
+    RequestStats& stats = requests_.at(item.id)->stats;
+    stats.queries += layers * (item.end - item.begin);
+    stats.visible_keys += layers * KeysRead(item.begin, item.end, item.end);
+    stats.selected_keys += layers * KeysRead(item.begin, item.end, sparse ? config.index_topk : item.end);
+  }
+  ++totals_.steps;
+  totals_.prefill_rows += rows - decode_rows;
+  totals_.decode_rows += decode_rows;
+  const double decode_s = seconds * static_cast<double>(decode_rows) / static_cast<double>(rows);
+  totals_.decode_s += decode_s;
+  totals_.prefill_s += seconds - decode_s;
+  totals_.queries += work.queries;
+  totals_.selected_keys += work.selected_keys;
+  totals_.visible_keys += work.visible_keys;
+}
+
+void Engine::Worker::Progress(std::span<const PlanItem> plan) {
+  for (const PlanItem& item : plan) {
+    const Request& request = *requests_.at(item.id);
+    if (request.generated() > 0 || !request.sink.on_prefill) continue;
+    request.sink.on_prefill(item.end, request.prompt_tokens);
+  }
+}
+
+void Engine::Worker::SampleNext(Request& request, std::span<const float> logits) {
+  const Result<Sample> sample =
+      sampler_.Draw(logits, request.params, request.history, request.seed, request.generated());
+  if (!sample) {
+    End(request.id, FinishReason::kFailed,
+        {sample.error().code, fmt::format("{}, after {} tokens", sample.error().message, request.tokens.size())});
+    return;
+  }
+  if (request.generated() == 0) request.first_token = Request::Clock::now();
+  request.tokens.push_back(sample->token);
+  if (request.params.has_penalties()) request.history.AddOutput(sample->token);
+  ++totals_.generated_tokens;
+  if (const std::optional<FinishReason> reason = Deliver(request, *sample)) {
+    End(request.id, *reason);
+  } else {
+    scheduler_.Append(request.id);
+  }
+}
+
+// Tells the sink; returns why this was the last token, if it was.
+std::optional<FinishReason> Engine::Worker::Deliver(Request& request, const Sample& sample) {
+  const SamplingParams& params = request.params;
+  std::optional<FinishReason> reason;
+  TokenEvent event{.request = request.id,
+                   .index = request.generated() - 1,
+                   .token = sample.token,
+                   .text = {},
+                   .logprob = sample.logprob,
+                   .top = sample.top};
+  if (std::ranges::find(params.stop_token_ids, sample.token) != params.stop_token_ids.end()) {
+    reason = FinishReason::kStop;
+  } else if (!params.ignore_eos && IsEos(sample.token)) {
+    reason = FinishReason::kEos;
+  } else if (parts_.token_bytes) {
+    event.text = request.stop.Push(parts_.token_bytes(sample.token));
+    if (request.stop.matched()) reason = FinishReason::kStop;
+  }
+  if (!reason && request.generated() == params.max_tokens) reason = FinishReason::kLength;
+  if (request.sink.on_token) request.sink.on_token(event);
+  return reason;
+}
+
+bool Engine::Worker::IsEos(TokenId token) const {
+  const std::vector<TokenId>& eos = parts_.model->config().eos_token_ids;
+  return std::ranges::find(eos, token) != eos.end();
+}
+
+void Engine::Worker::End(RequestId id, FinishReason reason, Error error) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) return;
+  Request& request = *found->second;
+  scheduler_.Remove(id);  // gives the pages back
+  const Request::Clock::time_point now = Request::Clock::now(), never{};
+  const Request::Clock::time_point started = request.started == never ? now : request.started;
+  const Request::Clock::time_point first_token = request.first_token == never ? now : request.first_token;
+  request.stats.prompt_tokens = request.prompt_tokens;
+  request.stats.generated_tokens = request.generated();
+  request.stats.queue_s = Seconds(request.accepted, started);
+  request.stats.prefill_s = Seconds(started, first_token);
+  request.stats.decode_s = Seconds(first_token, now);
+  ++(reason == FinishReason::kCancelled ? totals_.cancelled
+     : reason == FinishReason::kFailed  ? totals_.failed
+                                        : totals_.finished);
+  ended_.push_back({std::move(found->second), reason, std::move(error)});
+  requests_.erase(found);
+}
+
+void Engine::Worker::EndAll(FinishReason reason, const Error& error) {
+  while (!requests_.empty()) End(requests_.begin()->first, reason, error);
+}
+
+void Engine::Worker::Publish() {
+  totals_.pages_used = parts_.pages->used_pages();
+  totals_.running = scheduler_.num_running();
+  totals_.waiting = scheduler_.num_waiting();
+  totals_.preemptions = scheduler_.num_preemptions();
+  std::lock_guard lock(mutex_);
+  const int64_t accepted = published_.accepted, prompt_tokens = published_.prompt_tokens;
+  published_ = totals_;
+  published_.accepted = accepted;
+  published_.prompt_tokens = prompt_tokens;
+}
+
+void Engine::Worker::TellEndings() {
+  for (Ended& ended : ended_) {
+    Request& request = *ended.request;
+    if (!request.sink.on_end) continue;
+    const bool complete = ended.reason != FinishReason::kFailed && ended.reason != FinishReason::kCancelled;
+    request.sink.on_end({.request = request.id,
+                         .reason = ended.reason,
+                         .error = std::move(ended.error),
+                         .text = complete ? request.stop.Flush() : std::string_view(),
+                         .stop = ended.reason == FinishReason::kStop ? request.stop.matched() : nullptr,
+                         .seed = request.seed,
+                         .stats = request.stats});
+  }
+  ended_.clear();
+}
+
+}  // namespace minke
