@@ -1,0 +1,41 @@
+#include "minke/cli/model_flags.h"
+
+#include "minke/engine/available_memory.h"
+
+namespace minke {
+
+void AddModelFlags(CLI::App& verb, ModelFlags& flags) {
+  verb.add_option("-m,--model,MODEL", flags.model, kModelHelp);
+  verb.add_option("-c,--context,--ctx-size,--max-model-len", flags.context,
+                  "Longest prompt and answer, in tokens (default: what the model allows)")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
+  verb.add_option("--attention", flags.attention, "dsa, or dense for comparison")->check(CLI::IsMember({"dsa", "dense"}));
+  verb.add_option("--mla", flags.mla, "Form of the attention: absorbed or expanded")
+      ->check(CLI::IsMember({"absorbed", "expanded"}));
+}
+
+Result<OpenedModel> OpenModel(const ModelFlags& flags, const CliContext& context) {
+  if (flags.model.empty()) {
+    return Fail(Code::kInvalidArgument, "no model given: name {}", "a folder, a hub name or \"nano\"");
+  }
+  OpenedModel opened;
+  MINKE_ASSIGN(opened.path, FindModel(flags.model));
+  MINKE_ASSIGN(opened.model, Model::Open(opened.path.path));
+  if (context.verbose) context.Note(fmt::format("model {}: {}", opened.path.name, opened.path.path));
+  return opened;
+}
+
+std::string DescribeAttention(const ModelConfig& config, Attention attention) {
+  if (!config.has_indexer()) return "mla-dense (the model has no indexer)";
+  if (attention == Attention::kDense) return fmt::format("dense (asked for; the model selects {})", config.index_topk);
+  return fmt::format("dsa (selects {})", config.index_topk);
+}
+
+Status CheckMemory(int64_t bytes, std::string_view what) {
+  const int64_t available = AvailableMemoryBytes();
+  if (bytes <= available) return {};
+  return Fail(Code::kNoMemory, "not enough memory: {} needs {} MiB, {} MiB are available: use less of it or another machine",
+              what, (bytes + (1 << 20) - 1) >> 20, available >> 20);
+}
+
+}  // namespace minke

@@ -1,0 +1,104 @@
+#include "minke/cli/sampling_flags.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "minke/base/file.h"
+#include "minke/base/json.h"
+
+namespace minke {
+namespace {
+
+// What the reasoning models of this family were published with; nano does best there too (its README).
+constexpr float kDefaultTemperature = 0.6f;
+
+Result<LogitBias> ParseBias(const std::string& text) {
+  LogitBias bias;
+  const char* end = text.data() + text.size();
+  const auto id = std::from_chars(text.data(), end, bias.token);
+  if (id.ec == std::errc() && id.ptr != end && *id.ptr == '=') {
+    const auto value = std::from_chars(id.ptr + 1, end, bias.bias);
+    if (value.ec == std::errc() && value.ptr == end) return bias;
+  }
+  return Fail(Code::kInvalidArgument, "--logit-bias {}: expected ID=NUMBER, as in 42=-100", text);
+}
+
+// What the checkpoint's authors recommend; only these three fields, and only where the user said nothing.
+Status TakeRecommended(const std::string& folder, SamplingParams& params) {
+  const std::string path = folder + "/generation_config.json";
+  const auto text = ReadFile(path, int64_t{1} << 20);
+  if (!text) return text.error().code == Code::kNotFound ? Status() : Fail(text.error());
+  MINKE_ASSIGN(const Json json, ParseJson(*text, path));
+  if (!json.is_object()) return Fail(Code::kDamaged, "{}: not an object", path);
+  const auto number = [&](const char* key, auto& value) -> Status {
+    const auto found = json.find(key);
+    if (found == json.end() || found->is_null()) return {};
+    if (!found->is_number()) return Fail(Code::kDamaged, "{}: {} is not a number", path, key);
+    value = found->get<std::decay_t<decltype(value)>>();
+    return {};
+  };
+  MINKE_TRY(number("temperature", params.temperature));
+  MINKE_TRY(number("top_p", params.top_p));
+  return number("top_k", params.top_k);
+}
+
+}  // namespace
+
+void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags) {
+  verb.add_option("-n,--n-predict,--max-tokens", flags.max_tokens,
+                  "Most tokens of the answer, thinking included (default: 4096, with thinking 32768)")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
+  verb.add_option("--temp,--temperature", flags.temperature, "0 takes the most likely token (default: the model's own, else 0.6)")
+      ->check(CLI::Range(0.0, 2.0));
+  verb.add_option("--top-p", flags.top_p, "Keep the most likely tokens that together have this much")
+      ->check(CLI::Range(0.0, 1.0));
+  verb.add_option("--top-k", flags.top_k, "Keep this many of the most likely tokens; 0: all")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 31));
+  verb.add_option("--min-p", flags.min_p, "Keep tokens with this part of the largest probability")
+      ->check(CLI::Range(0.0, 1.0));
+  verb.add_option("--seed", flags.seed, "Same seed, same answer (default: a fresh one, shown in the facts)");
+  verb.add_option("--repetition-penalty,--repeat-penalty", flags.repetition_penalty,
+                  "Divide logits of tokens already seen; 1: off");
+  verb.add_option("--presence-penalty", flags.presence_penalty, "Subtract from tokens already written")
+      ->check(CLI::Range(-2.0, 2.0));
+  verb.add_option("--frequency-penalty", flags.frequency_penalty, "Subtract for every time a token was written")
+      ->check(CLI::Range(-2.0, 2.0));
+  verb.add_option("--logit-bias", flags.logit_bias, "ID=NUMBER, may be repeated")->expected(1)->multi_option_policy(
+      CLI::MultiOptionPolicy::TakeAll);
+  verb.add_option("--stop", flags.stop, "End the answer before this text; may be repeated")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+Result<SamplingParams> MakeSamplingParams(const SamplingFlags& flags, const std::string& folder) {
+  SamplingParams params;
+  params.temperature = kDefaultTemperature;
+  MINKE_TRY(TakeRecommended(folder, params));
+  if (flags.temperature) params.temperature = *flags.temperature;
+  if (flags.top_p) params.top_p = *flags.top_p;
+  if (flags.top_k) params.top_k = *flags.top_k;
+  params.min_p = flags.min_p;
+  params.repetition_penalty = flags.repetition_penalty;
+  params.presence_penalty = flags.presence_penalty;
+  params.frequency_penalty = flags.frequency_penalty;
+  params.seed = flags.seed;
+  params.stop = flags.stop;
+  for (const std::string& text : flags.logit_bias) {
+    MINKE_ASSIGN(const LogitBias bias, ParseBias(text));
+    params.logit_bias.push_back(bias);
+  }
+  return params;
+}
+
+Result<int64_t> AnswerLimit(const SamplingFlags& flags, bool thinking, int64_t prompt_tokens, int64_t context) {
+  const int64_t asked = flags.max_tokens;
+  const int64_t least = asked > 0 ? asked : 1;
+  if (prompt_tokens + least > context) {
+    return Fail(Code::kInvalidArgument,
+                "prompt ({} tokens) + answer ({}) exceeds the context of {}: shorten the prompt or the answer (-n)",
+                prompt_tokens, least, context);
+  }
+  return asked > 0 ? asked : std::min<int64_t>(thinking ? 32768 : 4096, context - prompt_tokens);
+}
+
+}  // namespace minke

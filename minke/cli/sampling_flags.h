@@ -1,0 +1,34 @@
+// The flags of run and chat that say how tokens are chosen.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "minke/engine/sampling.h"
+
+namespace minke {
+
+struct SamplingFlags {
+  // Not given: what the model's generation_config.json recommends, else temperature 0.6 and
+  // the defaults of SamplingParams.
+  std::optional<float> temperature, top_p;
+  std::optional<int64_t> top_k;
+  float min_p = 0, repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stop, logit_bias;  // bias: ID=NUMBER
+  int64_t max_tokens = 0;                     // 0: 4096 without thinking, 32768 with, never past the context
+};
+
+void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags);
+
+// `folder` may hold generation_config.json. Errors: kInvalidArgument for a bias that is not ID=NUMBER, kDamaged for a
+// generation_config.json that is not one.
+Result<SamplingParams> MakeSamplingParams(const SamplingFlags& flags, const std::string& folder);
+
+// The answer's limit for a prompt of `prompt_tokens`. kInvalidArgument, with the three numbers, when it does not fit.
+Result<int64_t> AnswerLimit(const SamplingFlags& flags, bool thinking, int64_t prompt_tokens, int64_t context);
+
+}  // namespace minke

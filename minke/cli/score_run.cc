@@ -1,0 +1,95 @@
+#include "minke/cli/score_run.h"
+
+#include <algorithm>
+
+namespace minke {
+namespace {
+
+// Rows of one step when nothing else is asked for: whole prompts up to here, but logits of at most 256 MiB.
+int64_t MostRows(const ModelConfig& config) {
+  return std::clamp<int64_t>((int64_t{1} << 26) / std::max<int64_t>(config.vocab_size, 1), 64, 4096);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ScoreRunner>> ScoreRunner::Create(const Model& model, const KernelSet& kernels, ThreadPool& pool,
+                                                         int64_t num_prompts, int64_t longest_prompt,
+                                                         const ScoreRunOptions& options) {
+  const ModelConfig& config = model.config();
+  if (longest_prompt > config.max_position_embeddings) {
+    return Fail(Code::kInvalidArgument, "prompt of {} tokens exceeds the model's context of {}", longest_prompt,
+                config.max_position_embeddings);
+  }
+  const int64_t fair = std::max<int64_t>(1, MostRows(config) / num_prompts);
+  const int64_t chunk = std::min(longest_prompt, options.chunk > 0 ? options.chunk : fair);
+  auto runner = std::unique_ptr<ScoreRunner>(new ScoreRunner(model, options, chunk));
+  MINKE_ASSIGN(runner->pages_,
+               PagePool::Create(model.cache_layout(), num_prompts * PagePool::PagesFor(longest_prompt)));
+  ForwardOptions forward;
+  forward.max_batch_tokens = forward.max_logit_rows = num_prompts * chunk;
+  forward.max_context = longest_prompt;
+  forward.attention = options.attention;
+  forward.mla_form = options.mla_form;
+  MINKE_ASSIGN(runner->forward_, Forward::Create(model, kernels, pool, forward));
+  return runner;
+}
+
+Status ScoreRunner::Run(std::span<const std::span<const TokenId>> prompts, ScoreRecord* record, const StepFn& step) {
+  std::vector<PageTable> tables;
+  for (const auto prompt : prompts) {
+    const int64_t num_pages = PagePool::PagesFor(static_cast<int64_t>(prompt.size()));
+    MINKE_TRY(tables.emplace_back(*pages_, num_pages).Grow(num_pages));
+  }
+  TapSink* taps = options_.taps ? record : nullptr;
+  for (int64_t begin = 0;; begin += chunk_) {
+    std::vector<RecordRows> rows;
+    std::vector<BatchItem> items;
+    for (size_t p = 0; p < prompts.size(); ++p) {
+      const int64_t left = static_cast<int64_t>(prompts[p].size()) - begin;
+      if (left <= 0) continue;
+      rows.push_back({p, begin, std::min(chunk_, left)});
+      items.push_back({prompts[p].subspan(static_cast<size_t>(begin), static_cast<size_t>(rows.back().count)), begin,
+                       tables[p].pages(), BatchItem::Logits::kAll});
+    }
+    if (rows.empty()) return {};
+    if (record) record->Begin(rows, /*mtp=*/false);
+    const auto logits = forward_->Run(items, taps);
+    MINKE_TRY(model_.Health());
+    const ForwardStats& stats = forward_->stats();
+    total_.queries += stats.queries;
+    total_.selected_keys += stats.selected_keys;
+    total_.visible_keys += stats.visible_keys;
+    MINKE_TRY(step(rows, logits));
+    if (taps && model_.has_mtp()) {
+      RunMtp(prompts, rows, tables, *record);
+      MINKE_TRY(model_.Health());
+    }
+  }
+}
+
+// The MTP layer at position p reads the main hidden state of p and the token at p + 1, so the last position has none.
+void ScoreRunner::RunMtp(std::span<const std::span<const TokenId>> prompts, std::span<const RecordRows> rows,
+                         std::span<const PageTable> tables, ScoreRecord& record) {
+  const auto hidden = forward_->hidden();
+  const int64_t width = hidden.dim(1);
+  std::vector<float> kept;  // [rows that have a next token, width]
+  std::vector<RecordRows> mtp_rows;
+  std::vector<BatchItem> items;
+  int64_t row = 0;
+  for (const RecordRows& part : rows) {
+    const auto prompt = prompts[part.prompt];
+    const int64_t count = std::min(part.count, static_cast<int64_t>(prompt.size()) - 1 - part.first_pos);
+    for (int64_t i = 0; i < count; ++i) kept.insert(kept.end(), hidden[row + i].begin(), hidden[row + i].end());
+    row += part.count;
+    if (count <= 0) continue;
+    mtp_rows.push_back({part.prompt, part.first_pos, count});
+    items.push_back({prompt.subspan(static_cast<size_t>(part.first_pos) + 1, static_cast<size_t>(count)),
+                     part.first_pos, tables[part.prompt].pages(), BatchItem::Logits::kAll});
+  }
+  if (items.empty()) return;
+  record.Begin(mtp_rows, /*mtp=*/true);
+  const TensorView<const float, 2> input(kept.data(), {static_cast<int64_t>(kept.size()) / width, width});
+  record.Logits(forward_->RunMtp(items, input, &record));
+}
+
+}  // namespace minke
