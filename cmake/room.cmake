@@ -9,11 +9,11 @@ function(minke_room name)
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
   add_library(minke_${name} STATIC ${sources} ${arg_SOURCES})
-  target_link_libraries(minke_${name} PUBLIC ${arg_LINKS} fmt::fmt nlohmann_json::nlohmann_json
+  target_link_libraries(minke_${name} PUBLIC ${arg_LINKS} ${MINKE_FMT} nlohmann_json::nlohmann_json
                         tl::expected Threads::Threads)
   if(MINKE_TESTS AND tests)
     add_executable(minke_${name}_test ${tests})
-    target_link_libraries(minke_${name}_test PRIVATE minke_${name} GTest::gtest GTest::gtest_main)
+    target_link_libraries(minke_${name}_test PRIVATE minke_${name} minke_gtest_main)
     target_compile_definitions(minke_${name}_test PRIVATE
                                MINKE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data"
                                MINKE_MODELS="${CMAKE_SOURCE_DIR}/models")

@@ -1,0 +1,69 @@
+"""Runs minke as a user would: arguments, files and pipes. MINKE_COMMAND replaces the program, for an emulator."""
+
+import functools
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "data" / "golden"
+NANO = ROOT / "models" / "nano"
+BUILD = ROOT / "build"
+COMMAND = shlex.split(os.environ.get("MINKE_COMMAND", str(BUILD / "release" / "minke")))
+CASES = ["v2_lite", "v2_group", "v3_bf16_sharded", "v32", "v32_fp8", "v32_mtp", "glm_moe_dsa"]
+
+
+def minke(*arguments, stdin=None, env=None, check=True, text=True, timeout=600):
+    """One run of the program; fails the test with the program's own words when `check` and it fails."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MINKE_")}
+    environment.update(env or {})
+    result = subprocess.run(
+        [*COMMAND, *map(str, arguments)], input=stdin, capture_output=True, text=text, env=environment, timeout=timeout,
+        encoding="utf-8" if text else None)
+    if check and result.returncode != 0:
+        raise AssertionError(f"minke {' '.join(map(str, arguments))}: exit {result.returncode}: {result.stderr}")
+    return result
+
+
+@functools.cache
+def kernel_sets():
+    """Supported kernel sets by name, from `minke doctor --json`; MINKE_TEST_SETS (comma-separated) narrows them."""
+    report = json.loads(minke("doctor", "--json").stdout)
+    names = [entry["name"] for entry in report["kernel_sets"] if entry["supported"]]
+    wanted = os.environ.get("MINKE_TEST_SETS")
+    if wanted:
+        missing = set(wanted.split(",")) - set(names)
+        assert not missing, f"kernel sets {missing} are not among {names}"
+        names = wanted.split(",")
+    assert names, report
+    return names
+
+
+def score(tmp_path, model, ids, *flags, isa=None):
+    """`minke score` on one prompt (an array) or several (a list of arrays); the result tensors by name."""
+    source, target = tmp_path / "ids.safetensors", tmp_path / "out.safetensors"
+    if isinstance(ids, list):
+        tensors = {f"input_ids.{i}": np.asarray(prompt, np.int64) for i, prompt in enumerate(ids)}
+    else:
+        tensors = {"input_ids": np.asarray(ids, np.int64)}
+    save_file(tensors, source)
+    target.unlink(missing_ok=True)
+    minke("score", model, "--ids", source, "--out", target, *flags, env={"MINKE_ISA": isa} if isa else None)
+    return load_file(target)
+
+
+def json_lines(path):
+    return [json.loads(line) for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def pipe_json(*arguments, objects, timeout=600):
+    """Sends one JSON object a line and returns the objects that come back, one for one."""
+    stdin = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in objects)
+    lines = minke(*arguments, stdin=stdin, timeout=timeout).stdout.splitlines()
+    assert len(lines) == len(objects), (len(lines), len(objects))
+    return [json.loads(line) for line in lines]
