@@ -13,8 +13,8 @@ class LimitedSax : public nlohmann::detail::json_sax_dom_parser<Value> {
   using Base = nlohmann::detail::json_sax_dom_parser<Value>;
 
  public:
-  LimitedSax(Value& root, JsonLimits limits, bool refuse_duplicates)
-      : Base(root, /*allow_exceptions=*/false),
+  LimitedSax(Value& value, JsonLimits limits, bool refuse_duplicates)
+      : Base(value, /*allow_exceptions=*/false),
         limits_(limits),
         refuse_duplicates_(refuse_duplicates) {}
 
