@@ -1,10 +1,9 @@
-// Files: read whole with a limit, map read-only, write atomically. Paths are UTF-8.
+// Files: read whole with a limit, map read-only, write atomically. Paths are UTF-8. All functions may be called
+// from any thread. Folders, pipes and devices are refused by name, never waited for.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 
@@ -14,13 +13,18 @@ namespace minke {
 
 // Errors: kNotFound, kDamaged if longer than max_bytes, kFailed otherwise.
 Result<std::string> ReadFile(const std::string& path, int64_t max_bytes);
-// Temporary file in the same folder, fsync, rename. Nothing half-written is ever seen under `path`.
+// Temporary file in the same folder, fsync, rename. Nothing half-written is ever seen under `path`; a symbolic link
+// keeps pointing where it did and its target is replaced.
 Status WriteFileAtomic(const std::string& path, std::span<const std::byte> bytes);
+// The same for a file in pieces, so that large data need not be joined first.
+Status WriteFileAtomic(const std::string& path, std::span<const std::span<const std::byte>> pieces);
 
-// A read-only mapping. If the file shrinks or a page cannot be read, the touched page turns into zeros instead of
-// ending the process (a SIGBUS handler, installed once, patches our own mappings only), and Health() says so.
+// A read-only mapping. If the file shrinks or a page cannot be read, the touched page and all behind it in this
+// mapping turn into zeros instead of ending the process (a SIGBUS handler, installed once, patches our own mappings
+// only), and Health() says so.
 class MappedFile {
  public:
+  // Errors: kNotFound, kFailed. An empty file has empty bytes().
   static Result<MappedFile> Open(const std::string& path);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
@@ -28,10 +32,12 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
-  Status Health() const;  // kDamaged after a fault
+  Status Health() const;  // kDamaged after a fault; one atomic load
 
  private:
   MappedFile() = default;
+  void Close();
+
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
   std::string path_;

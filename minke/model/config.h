@@ -47,7 +47,9 @@ struct ModelConfig {
   std::optional<YarnScaling> yarn;
   int64_t index_n_heads = 0, index_head_dim = 0, index_topk = 0;  // 0 for families without an indexer
   RopePairing index_rope = RopePairing::kHalfSplit;
+  // 0 or 1: only the first MTP layer is used (further ones draft later tokens; no release has them).
   int64_t num_nextn_predict_layers = 0;
+  int64_t declared_mtp_layers = 0;  // as config.json says
   std::optional<TokenId> bos_token_id;
   std::vector<TokenId> eos_token_ids;
   std::vector<bool> is_moe_layer;      // [num_hidden_layers + num_nextn_predict_layers]
@@ -59,7 +61,10 @@ struct ModelConfig {
   int64_t latent_dim() const { return kv_lora_rank + qk_rope_head_dim; }
 };
 
-// `text` is the content of config.json, `where` its path. Errors: kDamaged (wrong type, negative, huge or
+inline constexpr int64_t kMaxExpertGroups = 256;
+
+// `text` is the content of config.json, `where` its path. Unknown keys are ignored, null means absent. Numbers are
+// bounded such that no product of two dimensions overflows. Errors: kDamaged (wrong type, negative, huge or
 // contradictory numbers, each with its field), kUnsupported (another architecture, by name).
 Result<ModelConfig> ParseModelConfig(std::string_view text, std::string_view where);
 

@@ -80,7 +80,7 @@ uint8_t FloatToE4M3(float value) {
   const int exponent = magnitude < 0x1.0p-6f ? -6 : std::ilogb(magnitude);
   const int steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 3 - exponent)));
   // steps is 0..7 for a subnormal, else 8..16; 16 carries into the next exponent by itself.
-  return static_cast<uint8_t>(sign | (exponent + 6) * 8 + steps);
+  return static_cast<uint8_t>(sign | ((exponent + 6) * 8 + steps));
 }
 
 }  // namespace minke
