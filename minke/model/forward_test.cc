@@ -136,7 +136,6 @@ TEST_P(GoldenModel, NeighboursChangeNoBit) {
   auto forward = MakeForward(*c.model, set, pool);
   const int64_t vocab = c.model->config().vocab_size;
   constexpr size_t kSequences = 16;
-  std::vector<Case*> unused;
   std::vector<std::vector<TokenId>> prompts(kSequences, c.ids);
   for (size_t i = 0; i < kSequences; ++i) {
     std::rotate(prompts[i].begin(), prompts[i].begin() + static_cast<int64_t>(5 * i), prompts[i].end());
@@ -267,7 +266,7 @@ TEST(Forward, ContextBeyondTheModelIsRefused) {
   EXPECT_EQ(forward.error().code, Code::kInvalidArgument);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, GoldenModel, testing::ValuesIn(kCases), [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Cases, GoldenModel, testing::ValuesIn(kCases), [](const auto& instance) { return std::string(instance.param); });
 
 }  // namespace
 }  // namespace minke
