@@ -1,11 +1,14 @@
-"""Shared by the tests: where the program is, how it is called, and the golden cases."""
+"""Tests that take `isa` run once on each kernel set of this build; those that the CPU lacks are skipped by name."""
 
 import pytest
 
 import support
 
 
-@pytest.fixture(scope="session")
-def kernel_sets():
-    """Names of the kernel sets that this CPU (or the emulated one) runs."""
-    return support.kernel_sets()
+def pytest_generate_tests(metafunc):
+    if "isa" in metafunc.fixturenames:
+        metafunc.parametrize("isa", [
+            pytest.param(name, id=f"isa={name}",
+                         marks=[] if supported else pytest.mark.skip(reason=f"this CPU does not have {name}"))
+            for name, supported in support.kernel_sets().items()
+        ])

@@ -1,6 +1,8 @@
 """Every golden model case through `minke score`: as a whole, in chunks, step by step, in mixed batches, on every kernel
 set; and the promise of equal bytes (docs/model.md): logits do not depend on any of that but the attention form."""
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -44,13 +46,12 @@ def assert_golden(case, expected, actual, suffix="", rows=None):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", support.CASES)
-def test_golden(case, way, kernel_sets, tmp_path):
+def test_golden(case, way, isa, tmp_path):
     expected = expected_of(case)
-    for name in kernel_sets:
-        actual = support.score(tmp_path, support.GOLDEN / case, expected["input_ids"], *WAYS[way], "--taps", "--greedy", 16,
-                               isa=name)
-        assert_golden(f"{case} on {name}", expected, actual)
-        np.testing.assert_array_equal(actual["greedy_ids"], expected["greedy_ids"], err_msg=f"{case} on {name}")
+    actual = support.score(tmp_path, support.GOLDEN / case, expected["input_ids"], *WAYS[way], "--taps", "--greedy", 16,
+                           isa=isa)
+    assert_golden(case, expected, actual)
+    np.testing.assert_array_equal(actual["greedy_ids"], expected["greedy_ids"])
 
 
 def mixed_batch(ids):
@@ -60,15 +61,14 @@ def mixed_batch(ids):
 
 @pytest.mark.parametrize("chunk", [None, 7])
 @pytest.mark.parametrize("case", support.CASES)
-def test_golden_in_a_mixed_batch(case, chunk, kernel_sets, tmp_path):
+def test_golden_in_a_mixed_batch(case, chunk, isa, tmp_path):
     expected = expected_of(case)
     prompts = mixed_batch(expected["input_ids"])
     flags = ["--chunk", chunk] if chunk else []
-    for name in kernel_sets:
-        actual = support.score(tmp_path, support.GOLDEN / case, prompts, "--taps", "--greedy", 16, *flags, isa=name)
-        for i in (1, 3, 5, 6):
-            assert_golden(f"{case} on {name}, prompt {i}", expected, actual, f".{i}", rows=len(prompts[i]))
-        np.testing.assert_array_equal(actual["greedy_ids.1"], expected["greedy_ids"])
+    actual = support.score(tmp_path, support.GOLDEN / case, prompts, "--taps", "--greedy", 16, *flags, isa=isa)
+    for i in (1, 3, 5, 6):
+        assert_golden(f"{case}, prompt {i}", expected, actual, f".{i}", rows=len(prompts[i]))
+    np.testing.assert_array_equal(actual["greedy_ids.1"], expected["greedy_ids"])
 
 
 @pytest.mark.parametrize("case", support.CASES)
@@ -81,33 +81,32 @@ def test_expanded_attention_stays_near_the_absorbed_one(case, tmp_path):
 
 @pytest.mark.parametrize("attention", ["dsa", "dense"])
 @pytest.mark.parametrize("case", support.CASES)
-def test_same_bytes(case, attention, kernel_sets, tmp_path):
-    """Chunks, batch, threads: never another bit. Per kernel set; the two forms of attention each for itself."""
+def test_same_bytes(case, attention, isa, tmp_path):
+    """Chunks, batch, threads: never another bit. The two forms of attention each for itself."""
     ids = expected_of(case)["input_ids"]
-    for name in kernel_sets:
-        def logits(prompts, *flags, suffix=""):
-            flags = ["--attention", attention, *flags]
-            return support.score(tmp_path, support.GOLDEN / case, prompts, *flags, isa=name)["logits" + suffix]
 
-        whole = logits(ids, "--threads", 1)
-        assert np.isfinite(whole).all()
-        variants = {
-            "two threads": logits(ids, "--threads", 2),
-            "chunks of 7, two threads": logits(ids, "--threads", 2, "--chunk", 7),
-            "chunks of 64": logits(ids, "--threads", 1, "--chunk", 64),
-            "step": logits(ids, "--threads", 2, "--step"),
-            "mixed batch": logits(mixed_batch(ids), "--threads", 2, suffix=".1"),
-            "mixed batch, chunks of 7": logits(mixed_batch(ids), "--threads", 1, "--chunk", 7, suffix=".1"),
-            "batch of 16": logits([np.roll(ids, i) for i in range(16)], "--threads", 2, suffix=".0"),
-        }
-        for way, other in variants.items():
-            assert other.tobytes() == whole.tobytes(), f"{case} on {name}, {attention}: {way} differs from the whole prompt"
+    def logits(prompts, *flags, suffix=""):
+        flags = ["--attention", attention, *flags]
+        return support.score(tmp_path, support.GOLDEN / case, prompts, *flags, isa=isa)["logits" + suffix]
+
+    whole = logits(ids, "--threads", 1)
+    assert np.isfinite(whole).all()
+    variants = {
+        "two threads": logits(ids, "--threads", 2),
+        "chunks of 7, two threads": logits(ids, "--threads", 2, "--chunk", 7),
+        "chunks of 64": logits(ids, "--threads", 1, "--chunk", 64),
+        "step": logits(ids, "--threads", 2, "--step"),
+        "mixed batch": logits(mixed_batch(ids), "--threads", 2, suffix=".1"),
+        "mixed batch, chunks of 7": logits(mixed_batch(ids), "--threads", 1, "--chunk", 7, suffix=".1"),
+        "batch of 16": logits([np.roll(ids, i) for i in range(16)], "--threads", 2, suffix=".0"),
+    }
+    for way, other in variants.items():
+        assert other.tobytes() == whole.tobytes(), f"{case}, {attention}: {way} differs from the whole prompt"
 
 
 @pytest.mark.parametrize("case", ["v32", "v32_fp8", "v32_mtp", "glm_moe_dsa"])
 def test_dense_attention_is_another_result(case, tmp_path):
     """The prompt is longer than index_topk, so that sparsity must show: case.json has the size of the difference."""
-    import json
     expected = expected_of(case)
     dense = support.score(tmp_path, support.GOLDEN / case, expected["input_ids"], "--attention", "dense")["logits"]
     difference = float(np.abs(dense - expected["logits"]).max())

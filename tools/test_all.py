@@ -1,0 +1,346 @@
+#!/usr/bin/env python3
+"""Runs every test there is and prints one table: what ran on what, at which level of proof, and what was left out.
+
+    tools/test_all.py [--fast] [--only STAGE,...]
+
+Needs what `tools/setup.sh test` installs, and nothing but Python's own library. Each stage writes build/test-logs/STAGE.log.
+Levels: A runs natively; B is cross-built or emulated and its numbers are checked (README.md, "What is supported")."""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+LOGS = BUILD / "test-logs"
+VENV = BUILD / "venv"
+PYTHON = VENV / "bin" / "python"
+QEMU_ARM = "qemu-aarch64-static"
+QEMU_X86 = "qemu-x86_64-static"
+FUZZ_SECONDS = 60
+
+
+class StageFailed(Exception):
+    """A build or a tool failed, so that there is nothing to count."""
+
+
+@dataclasses.dataclass
+class Row:
+    """One line of the table. A row that ran nothing is a failure."""
+    target: str
+    level: str
+    passed: int = 0
+    failed: int = 0
+    skipped: dict = dataclasses.field(default_factory=dict)  # reason -> count
+    note: str = ""  # why the row has no numbers, when that is not the tests' fault
+
+
+class Stage:
+    """A log file, a clock and rows."""
+
+    def __init__(self, name):
+        self.name = name
+        self.log_path = LOGS / f"{name}.log"
+        self.rows = []
+        self.seconds = 0.0
+        self.results = BUILD / "test-results" / name
+        shutil.rmtree(self.results, ignore_errors=True)
+        self.results.mkdir(parents=True)
+
+    def run(self, *command, env=None, check=True):
+        environment = dict(os.environ, **(env or {}))
+        with open(self.log_path, "a", encoding="utf-8") as log:
+            print("$", *command, file=log, flush=True)
+            code = subprocess.run([str(part) for part in command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
+                                  stderr=subprocess.STDOUT, env=environment).returncode
+        if check and code != 0:
+            raise StageFailed(f"exit {code} of: {' '.join(map(str, command))}")
+        return code
+
+    def build(self, preset, *settings):
+        # A build folder that `make build` made has no tests in it yet.
+        self.run("cmake", "--preset", preset, "-DMINKE_TESTS=ON", *settings)
+        self.run("cmake", "--build", BUILD / preset)
+
+    def unit_tests(self, preset, target, level, labels, prefix=(), env=None):
+        """All GoogleTest programs of one build, counted test by test from their XML reports."""
+        reports = self.results / re.sub(r"\W+", "-", target)
+        reports.mkdir(exist_ok=True)
+        environment = {"GTEST_OUTPUT": f"xml:{reports}/", **vocabulary_environment(), **(env or {})}
+        code = self.run(*prefix, "ctest", "--test-dir", BUILD / preset, "-L", labels, "-j2", "--output-on-failure", "--timeout", 900,
+                        env=environment, check=False)
+        row = Row(target, level)
+        for report in reports.glob("*.xml"):
+            count(cases_of(report), row)
+        if code != 0 and row.failed == 0:
+            row.failed = 1  # a program died before it could write its report
+        self.rows.append(row)
+
+    def pytest(self, target, level, *arguments, env=None):
+        report = self.results / (re.sub(r"\W+", "-", target) + ".xml")
+        code = self.run(PYTHON, "-m", "pytest", "-q", f"--junitxml={report}", *arguments, check=False,
+                        env={"PYTHONDONTWRITEBYTECODE": "1", **vocabulary_environment(), **(env or {})})
+        row = Row(target, level)
+        if report.exists():
+            count(cases_of(report), row)
+        if code not in (0, 5) and row.failed == 0:
+            row.failed = 1
+        self.rows.append(row)
+        return report
+
+
+def cases_of(report):
+    return ElementTree.parse(report).iter("testcase")
+
+
+def count(cases, row):
+    for case in cases:
+        skipped = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            row.failed += 1
+        elif skipped is not None or case.get("status") == "notrun":
+            text = (skipped.get("message") if skipped is not None else None) or "disabled"
+            reason = text.strip().splitlines()[-1].strip() if text.strip() else "no reason given"
+            row.skipped[reason] = row.skipped.get(reason, 0) + 1
+        else:
+            row.passed += 1
+
+
+def vocabulary_environment():
+    folder = BUILD / "testdata"
+    return {"MINKE_VOCAB_DIR": str(folder)} if folder.exists() else {}
+
+
+class PythonPackages:
+    """The tests' own virtual environment and the vocabularies, fetched while the compilers work."""
+
+    def __init__(self, interop):
+        self.stage = Stage("python")
+        self.error = None
+        self.interop = interop
+        self.thread = threading.Thread(target=self._fetch)
+        self.thread.start()
+
+    def _fetch(self):
+        begin = time.monotonic()
+        try:
+            # Debian's own Python: another one first in PATH may come without venv.
+            python = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
+            if not PYTHON.exists():
+                self.stage.run(python, "-m", "venv", "--clear", VENV)
+            self._install("requirements.txt")
+            self.stage.run(PYTHON, ROOT / "tools" / "fetch_vocabularies.py")
+            if self.interop:
+                self._install("requirements-interop.txt")
+        except StageFailed as error:
+            self.error = error
+        self.stage.seconds = time.monotonic() - begin
+
+    def _install(self, name):
+        wanted = (ROOT / "tests" / name).read_text(encoding="utf-8")
+        done = VENV / name  # a copy of what has been installed
+        if done.exists() and done.read_text(encoding="utf-8") == wanted:
+            return
+        self.stage.run(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input", "-r",
+                       ROOT / "tests" / name)
+        done.write_text(wanted, encoding="utf-8")
+
+    def wait(self):
+        self.thread.join()
+        if self.error:
+            raise self.error
+
+
+def release(stage, options):
+    stage.build("release", "-DMINKE_BENCH=ON")
+    options.packages.wait()
+    stage.unit_tests("release", "unit tests, g++ 12", "A", "fast" if options.fast else "fast|slow")
+
+
+def clang(stage, options):
+    stage.build("clang")
+    stage.unit_tests("clang", "unit tests, clang 19", "A", "fast")
+
+
+def asan(stage, options):
+    stage.build("asan")
+    stage.unit_tests("asan", "address+undefined sanitizers", "A", "fast",
+                     env={"UBSAN_OPTIONS": "print_stacktrace=1", "ASAN_OPTIONS": "strict_string_checks=1:detect_stack_use_after_return=1"})
+
+
+def tsan(stage, options):
+    stage.build("tsan")
+    # g++ 12's runtime knows only the memory layout without much randomness.
+    fixed = ["setarch", "-R"]
+    if subprocess.run([*fixed, "true"], stderr=subprocess.DEVNULL).returncode != 0:
+        fixed = []
+    stage.unit_tests("tsan", "thread sanitizer", "A", "fast", prefix=fixed)
+
+
+# Emulated CPU -> the kernel set it is there for.
+ARM_CPUS = {"cortex-a57": "neon", "neoverse-n1": "neon_dotprod"}
+# Emulation is slow: these cases and ways touch every kernel entry of the forward pass.
+EMULATED = "test_golden and (whole or chunk7 or step or mixed)"
+
+
+def aarch64(stage, options):
+    stage.build("aarch64")
+    for cpu, kernel_set in ARM_CPUS.items():
+        stage.unit_tests("aarch64", f"aarch64 unit tests, {cpu}", "B", "fast", env={"QEMU_CPU": cpu})
+        stage.pytest(f"aarch64 golden, {kernel_set} on {cpu}", "B", "tests/golden_test.py", "-k", EMULATED,
+                     env={"MINKE_COMMAND": f"{QEMU_ARM} -cpu {cpu} {BUILD}/aarch64/minke", "MINKE_TEST_SETS": kernel_set})
+
+
+def emulated(stage, options):
+    """The release program on x86 CPUs that lack the newer instructions: one that leaked would end it."""
+    for cpu, kernel_set in {"Nehalem": "reference", "max": "avx2"}.items():
+        stage.pytest(f"x86-64 golden, {kernel_set} on {cpu}", "B", "tests/golden_test.py", "-k", "test_golden and whole",
+                     env={"MINKE_COMMAND": f"{QEMU_X86} -cpu {cpu} {BUILD}/release/minke", "MINKE_TEST_SETS": kernel_set})
+
+
+def python(stage, options):
+    report = stage.pytest("golden, interop and black-box tests", "A", "tests",
+                          *(["-m", "not slow"] if options.fast else []))
+    whole = stage.rows.pop()
+    stage.rows += split_by_target(report, whole)
+
+
+def split_by_target(report, whole):
+    """One row a test file, and one a kernel set for the golden cases."""
+    rows = {}
+    if not report.exists():
+        return [whole]
+    for case in cases_of(report):
+        module = case.get("classname", "").split(".")[-1] or case.get("name", "").split(".")[-1]
+        kernel_set = re.search(r"isa=(\w+)", case.get("name", ""))
+        target = f"golden, {kernel_set[1]}" if kernel_set else module
+        row = rows.setdefault(target, Row(target, "A"))
+        count([case], row)
+    for row in rows.values():
+        if row.target.startswith("golden, ") and row.passed + row.failed == 0:
+            row.level, row.note = "C", "not run: " + "; ".join(row.skipped)
+    total = sum(row.failed for row in rows.values())
+    if whole.failed > total:
+        rows["pytest"] = Row("pytest itself", "A", failed=whole.failed - total)
+    return list(rows.values())
+
+
+def fuzz(stage, options):
+    """Every *_fuzz program for a minute, two at a time, starting from the corpus kept in tests/fuzz."""
+    if not (BUILD / "asan" / "build.ninja").exists() or options.only:
+        stage.build("asan")
+    targets = sorted(path for path in (BUILD / "asan" / "minke").rglob("*_fuzz") if path.is_file())
+    if not targets:
+        raise StageFailed("no fuzz targets were built")
+    waiting, running = list(targets), {}
+    while waiting or running:
+        while waiting and len(running) < 2:
+            target = waiting.pop(0)
+            running[target] = start_fuzzer(target)
+        time.sleep(0.2)
+        for target, process in list(running.items()):
+            if process.poll() is not None:
+                del running[target]
+                stage.rows.append(judge_fuzzer(target, process.returncode))
+
+
+def start_fuzzer(target):
+    corpus = BUILD / "fuzz" / target.name
+    corpus.mkdir(parents=True, exist_ok=True)
+    command = [target, f"-max_total_time={FUZZ_SECONDS}", "-timeout=10", "-rss_limit_mb=2560", "-print_final_stats=1",
+               f"-artifact_prefix={corpus}-", corpus]
+    kept = ROOT / "tests" / "fuzz" / target.name
+    if kept.exists():
+        command.append(kept)
+    with open(LOGS / f"{target.name}.log", "w", encoding="utf-8") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+
+
+def judge_fuzzer(target, code):
+    text = (LOGS / f"{target.name}.log").read_text(encoding="utf-8", errors="replace")
+    runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", text)
+    executed = int(runs[1]) if runs else 0
+    row = Row(f"{target.name}, {executed} runs", "A")
+    row.passed, row.failed = (1, 0) if code == 0 and executed > 0 else (0, 1)
+    return row
+
+
+STAGES = {"release": release, "clang": clang, "asan": asan, "tsan": tsan, "aarch64": aarch64, "emulated": emulated,
+          "python": python, "fuzz": fuzz}
+FAST = ["release", "python"]
+
+
+def table(stages):
+    rows = [row for stage in stages for row in stage.rows]
+    width = max([len(row.target) for row in rows] + [6])
+    print(f"\n{'target':<{width}}  level   run  skipped")
+    for row in rows:
+        ran = row.passed + row.failed
+        skipped = "; ".join(f"{count} ({reason})" for reason, count in row.skipped.items()) or "0"
+        failed = f"  {row.failed} FAILED" if row.failed else ""
+        empty = "  RAN NOTHING" if ran == 0 and not row.note else ""
+        print(f"{row.target:<{width}}  {row.level:<5}  {ran:>4}  {row.note or skipped}{failed}{empty}")
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fast", action="store_true", help="the release build and the tests not marked slow")
+    parser.add_argument("--only", default="", help="these stages, comma-separated: " + ", ".join(STAGES))
+    parser.add_argument("--packages", action="store_true", help="only make build/venv and fetch the vocabularies")
+    options = parser.parse_args()
+    names = options.only.split(",") if options.only else FAST if options.fast else list(STAGES)
+    unknown = [name for name in names if name not in STAGES]
+    if unknown:
+        parser.error(f"unknown stage {unknown[0]}; there are {', '.join(STAGES)}")
+    LOGS.mkdir(parents=True, exist_ok=True)
+    for log in LOGS.glob("*.log"):
+        log.unlink()
+
+    begin = time.monotonic()
+    if options.packages:
+        PythonPackages(interop=False).wait()
+        return 0
+    options.packages = PythonPackages(interop="python" in names and not options.fast)
+    stages = []
+    for name in names:
+        stage = Stage(name)
+        stages.append(stage)
+        stage_begin = time.monotonic()
+        print(f"{name} ...", flush=True)
+        try:
+            if name in ("python", "aarch64", "emulated"):
+                options.packages.wait()
+            STAGES[name](stage, options)
+        except StageFailed as error:
+            stage.rows.append(Row(f"{name}: {error}", "A", failed=1))
+        stage.seconds = time.monotonic() - stage_begin
+        failed = sum(row.failed for row in stage.rows)
+        passed = sum(row.passed for row in stage.rows)
+        print(f"{name}: {passed} passed, {failed} failed in {stage.seconds:.0f} s", flush=True)
+        if failed and stage.log_path.exists():
+            print(f"--- end of {stage.log_path.relative_to(ROOT)}")
+            print("\n".join(stage.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-60:]))
+            print("---", flush=True)
+    options.packages.thread.join()
+
+    rows = table(stages)
+    passed = sum(row.passed for row in rows)
+    failed = sum(row.failed for row in rows) + sum(row.passed + row.failed == 0 and not row.note for row in rows)
+    skipped = sum(sum(row.skipped.values()) for row in rows)
+    print(f"\nTime: {(time.monotonic() - begin) / 60:.1f} minutes ("
+          + ", ".join(f"{stage.name} {stage.seconds:.0f} s" for stage in [options.packages.stage, *stages]) + ")")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
