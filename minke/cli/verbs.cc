@@ -3,7 +3,7 @@
 namespace minke {
 
 void AddVerbs(CLI::App& app, CliContext& context) {
-  (void)app, (void)context;
+  AddScoreCommand(app, context);
 }
 
 }  // namespace minke
