@@ -14,9 +14,7 @@ class LimitedSax : public nlohmann::detail::json_sax_dom_parser<Value> {
 
  public:
   LimitedSax(Value& value, JsonLimits limits, bool refuse_duplicates)
-      : Base(value, /*allow_exceptions=*/false),
-        limits_(limits),
-        refuse_duplicates_(refuse_duplicates) {}
+      : Base(value, /*allow_exceptions=*/false), limits_(limits), refuse_duplicates_(refuse_duplicates) {}
 
   bool start_object(std::size_t count) {
     if (!Enter()) return false;
@@ -61,8 +59,7 @@ class LimitedSax : public nlohmann::detail::json_sax_dom_parser<Value> {
 };
 
 template <class Value>
-Result<Value> Parse(std::string_view text, std::string_view where, JsonLimits limits,
-                    bool refuse_duplicates) {
+Result<Value> Parse(std::string_view text, std::string_view where, JsonLimits limits, bool refuse_duplicates) {
   Value root;
   LimitedSax<Value> sax(root, limits, refuse_duplicates);
   const bool ok = Value::sax_parse(text.begin(), text.end(), &sax);
@@ -81,8 +78,7 @@ Result<Json> ParseJson(std::string_view text, std::string_view where, JsonLimits
   return Parse<Json>(text, where, limits, /*refuse_duplicates=*/true);
 }
 
-Result<OrderedJson> ParseOrderedJson(std::string_view text, std::string_view where,
-                                     JsonLimits limits) {
+Result<OrderedJson> ParseOrderedJson(std::string_view text, std::string_view where, JsonLimits limits) {
   return Parse<OrderedJson>(text, where, limits, /*refuse_duplicates=*/false);
 }
 

@@ -20,8 +20,7 @@ struct JsonLimits {
 Result<Json> ParseJson(std::string_view text, std::string_view where, JsonLimits limits = {});
 
 // A repeated key keeps its first place and takes its last value, as in Python.
-Result<OrderedJson> ParseOrderedJson(std::string_view text, std::string_view where,
-                                     JsonLimits limits = {});
+Result<OrderedJson> ParseOrderedJson(std::string_view text, std::string_view where, JsonLimits limits = {});
 
 // One line for output; invalid UTF-8 becomes U+FFFD instead of an exception.
 std::string DumpJson(const Json& value);

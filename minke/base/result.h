@@ -52,14 +52,14 @@ inline tl::unexpected<Error> Fail(Error error) { return tl::unexpected<Error>(st
 // MINKE_ASSIGN(auto file, MappedFile::Open(path));  returns the error from the enclosing function.
 #define MINKE_ASSIGN(declaration, expression) \
   MINKE_ASSIGN_INNER(MINKE_CONCAT(minke_result_, __LINE__), declaration, expression)
-#define MINKE_ASSIGN_INNER(result, declaration, expression)               \
-  auto result = (expression);                                             \
+#define MINKE_ASSIGN_INNER(result, declaration, expression)                        \
+  auto result = (expression);                                                      \
   if (!result) return ::tl::unexpected<::minke::Error>(std::move(result.error())); \
   declaration = std::move(*result)
 
 // MINKE_TRY(Validate(config));  for a Status.
-#define MINKE_TRY(expression)                                               \
-  do {                                                                      \
-    if (auto minke_status = (expression); !minke_status)                    \
+#define MINKE_TRY(expression)                                                   \
+  do {                                                                          \
+    if (auto minke_status = (expression); !minke_status)                        \
       return ::tl::unexpected<::minke::Error>(std::move(minke_status.error())); \
   } while (false)

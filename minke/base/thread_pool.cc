@@ -28,8 +28,7 @@ uint64_t NextTask(uint64_t ticket) { return ticket & kTaskMask; }
 
 ThreadPool::ThreadPool(int num_threads) {
   MINKE_CHECK(num_threads >= 1);
-  for (int worker = 1; worker < num_threads; ++worker)
-    workers_.emplace_back([this, worker] { WorkerLoop(worker); });
+  for (int worker = 1; worker < num_threads; ++worker) workers_.emplace_back([this, worker] { WorkerLoop(worker); });
 }
 
 ThreadPool::~ThreadPool() {
@@ -51,8 +50,7 @@ void ThreadPool::RunErased(int64_t num_tasks, TaskFn fn, void* context) {
   fn_ = fn;
   context_ = context;
   remaining_.store(static_cast<int32_t>(num_tasks), std::memory_order_relaxed);
-  const uint64_t generation =
-      (Generation(ticket_.load(std::memory_order_relaxed)) + 1) & kGenerationMask;
+  const uint64_t generation = (Generation(ticket_.load(std::memory_order_relaxed)) + 1) & kGenerationMask;
   ticket_.store((generation << (2 * kTaskBits)) | (static_cast<uint64_t>(num_tasks) << kTaskBits),
                 std::memory_order_release);
   ticket_.notify_all();
@@ -73,8 +71,7 @@ bool ThreadPool::RunOne(uint64_t generation, int worker) {
   uint64_t ticket = ticket_.load(std::memory_order_acquire);
   do {
     if (Generation(ticket) != generation || NextTask(ticket) >= NumTasks(ticket)) return false;
-  } while (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel,
-                                          std::memory_order_acquire));
+  } while (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire));
   fn_(context_, static_cast<int64_t>(NextTask(ticket)), worker);
   if (remaining_.fetch_sub(1, std::memory_order_acq_rel) == 1) remaining_.notify_one();
   return true;

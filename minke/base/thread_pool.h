@@ -26,10 +26,7 @@ class ThreadPool {
   void Run(int64_t num_tasks, F&& f) {
     using Fn = std::remove_reference_t<F>;
     RunErased(
-        num_tasks,
-        [](void* context, int64_t task, int worker) {
-          (*static_cast<Fn*>(context))(task, worker);
-        },
+        num_tasks, [](void* context, int64_t task, int worker) { (*static_cast<Fn*>(context))(task, worker); },
         const_cast<void*>(static_cast<const void*>(&f)));
   }
 

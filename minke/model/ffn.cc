@@ -45,7 +45,8 @@ void GroupByExpert(const Pass& pass) {
   for (int64_t r = n - 1; r >= 0; --r)
     for (int64_t slot = 0; slot < k; ++slot) {
       // Filling each group from its end leaves expert_begin[e + 1] at the group's start.
-      const size_t at = static_cast<size_t>(--s.expert_begin[static_cast<size_t>(s.experts[r][static_cast<size_t>(slot)]) + 1]);
+      const size_t at =
+          static_cast<size_t>(--s.expert_begin[static_cast<size_t>(s.experts[r][static_cast<size_t>(slot)]) + 1]);
       s.expert_rows[at] = static_cast<int32_t>(r);
       s.expert_slots[at] = static_cast<int32_t>(slot);
     }

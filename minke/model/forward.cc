@@ -40,8 +40,16 @@ struct Forward::Impl {
 
 // Flattens the items into rows.
 Pass Forward::Impl::Begin(std::span<const BatchItem> items, TapSink* taps) {
-  Pass pass{.c = model.config(), .options = options, .layout = layout, .kernels = kernels, .pool = pool, .s = s,
-            .softmax_scale = softmax_scale, .stats = stats, .taps = taps, .items = items};
+  Pass pass{.c = model.config(),
+            .options = options,
+            .layout = layout,
+            .kernels = kernels,
+            .pool = pool,
+            .s = s,
+            .softmax_scale = softmax_scale,
+            .stats = stats,
+            .taps = taps,
+            .items = items};
   stats = {};
   int64_t row = 0;
   for (const BatchItem& item : items) {
@@ -52,8 +60,8 @@ Pass Forward::Impl::Begin(std::span<const BatchItem> items, TapSink* taps) {
       s.pos[static_cast<size_t>(row)] = item.first_pos + i;
       s.pages[static_cast<size_t>(row)] = item.pages.data();
       rope.CosSin(item.first_pos + i, s.cos[row], s.sin[row]);
-      const bool wanted = item.logits == BatchItem::Logits::kAll ||
-                          (item.logits == BatchItem::Logits::kLast && i + 1 == count);
+      const bool wanted =
+          item.logits == BatchItem::Logits::kAll || (item.logits == BatchItem::Logits::kLast && i + 1 == count);
       if (!wanted) continue;
       MINKE_CHECK(pass.num_logit_rows < options.max_logit_rows);
       s.logit_rows[static_cast<size_t>(pass.num_logit_rows++)] = static_cast<int32_t>(row);
@@ -115,9 +123,10 @@ Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const Kerne
     return std::unique_ptr<Forward>(
         new Forward(std::make_unique<Impl>(model, kernels, pool, options, measure.used_bytes())));
   } catch (const std::bad_alloc&) {
-    return Fail(Code::kNoMemory,
-                "activations: {} MiB for {} batch tokens at a context of {} cannot be had; lower the context or the batch",
-                measure.used_bytes() >> 20, options.max_batch_tokens, options.max_context);
+    return Fail(
+        Code::kNoMemory,
+        "activations: {} MiB for {} batch tokens at a context of {} cannot be had; lower the context or the batch",
+        measure.used_bytes() >> 20, options.max_batch_tokens, options.max_context);
   }
 }
 

@@ -19,13 +19,13 @@
 
 namespace minke {
 
-enum class Attention { kDsa, kDense };         // kDense ignores the indexer; for comparison
-enum class MlaForm { kAbsorbed, kExpanded };   // kExpanded where a query sees everything; kAbsorbed elsewhere
+enum class Attention { kDsa, kDense };        // kDense ignores the indexer; for comparison
+enum class MlaForm { kAbsorbed, kExpanded };  // kExpanded where a query sees everything; kAbsorbed elsewhere
 
 struct ForwardOptions {
   int64_t max_batch_tokens = 512;  // new tokens in one Run, all sequences together
   int64_t max_logit_rows = 512;
-  int64_t max_context = 4096;      // longest sequence, in tokens
+  int64_t max_context = 4096;  // longest sequence, in tokens
   Attention attention = Attention::kDsa;
   MlaForm mla_form = MlaForm::kAbsorbed;
 };
@@ -33,9 +33,9 @@ struct ForwardOptions {
 // New tokens of one sequence.
 struct BatchItem {
   enum class Logits { kNone, kLast, kAll };
-  std::span<const TokenId> tokens;   // each in [0, vocab_size)
-  int64_t first_pos = 0;             // of tokens[0]; the cache already holds [0, first_pos)
-  std::span<float* const> pages;     // page table over [0, first_pos + tokens.size())
+  std::span<const TokenId> tokens;  // each in [0, vocab_size)
+  int64_t first_pos = 0;            // of tokens[0]; the cache already holds [0, first_pos)
+  std::span<float* const> pages;    // page table over [0, first_pos + tokens.size())
   Logits logits = Logits::kLast;
 };
 
@@ -50,8 +50,8 @@ class TapSink {
 
 // Work of the last Run, for the line of facts.
 struct ForwardStats {
-  int64_t queries = 0;         // rows times layers with attention
-  int64_t selected_keys = 0;   // summed over those
+  int64_t queries = 0;        // rows times layers with attention
+  int64_t selected_keys = 0;  // summed over those
   int64_t visible_keys = 0;
 };
 

@@ -57,7 +57,8 @@ std::vector<float> RunChunked(Forward& forward, const Case& c, int64_t chunk, Ta
   return logits;
 }
 
-void ExpectNear(const std::vector<float>& got, const std::vector<float>& want, float tolerance, const std::string& what) {
+void ExpectNear(const std::vector<float>& got, const std::vector<float>& want, float tolerance,
+                const std::string& what) {
   ASSERT_EQ(got.size(), want.size()) << what;
   float worst = 0;
   for (size_t i = 0; i < got.size(); ++i) {
@@ -78,8 +79,7 @@ void ExpectTaps(const TapLog& taps, const Case& c) {
       const size_t width = static_cast<size_t>(golden.width());
       ASSERT_EQ(rows.size() * width, golden.ints.size()) << name;
       for (size_t r = 0; r < rows.size(); ++r)
-        for (size_t i = 0; i < width; ++i)
-          ASSERT_EQ(rows[r][i], golden.ints[r * width + i]) << name << " row " << r;
+        for (size_t i = 0; i < width; ++i) ASSERT_EQ(rows[r][i], golden.ints[r * width + i]) << name << " row " << r;
     }
   }
 }
@@ -158,7 +158,8 @@ TEST_P(GoldenModel, NeighboursChangeNoBit) {
       const size_t count = std::min(1 + (step + i) % 13, prompts[i].size() - done[i]);
       if (count == 0) continue;
       items.push_back({.tokens = std::span<const TokenId>(prompts[i]).subspan(done[i], count),
-                       .first_pos = static_cast<int64_t>(done[i]), .pages = caches[i].pages(),
+                       .first_pos = static_cast<int64_t>(done[i]),
+                       .pages = caches[i].pages(),
                        .logits = BatchItem::Logits::kAll});
       owners.push_back(i);
       done[i] += count;
@@ -222,10 +223,11 @@ TEST(Forward, DenseAttentionIsAnotherModel) {
   EXPECT_EQ(dense->stats().selected_keys, dense->stats().visible_keys);
 }
 
-TEST_P(GoldenModel, MtpDrafts) {
+class GoldenMtp : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenMtp, DraftLogitsAndSelections) {
   const Case c(GetParam());
   ASSERT_TRUE(c.model);
-  if (!c.golden.contains("mtp.logits")) GTEST_SKIP() << "this case has no MTP layer";
   ASSERT_TRUE(c.model->has_mtp());
   ThreadPool pool(1);
   for (const KernelSet& set : AllKernelSets()) {
@@ -242,8 +244,11 @@ TEST_P(GoldenModel, MtpDrafts) {
       std::vector<float> logits;
       for (int64_t at = 0; at < rows; at += chunk) {
         const int64_t count = std::min(chunk, rows - at);
-        const BatchItem item{.tokens = std::span<const TokenId>(c.ids).subspan(static_cast<size_t>(at + 1), static_cast<size_t>(count)),
-                             .first_pos = at, .pages = cache.pages(), .logits = BatchItem::Logits::kAll};
+        const BatchItem item{
+            .tokens = std::span<const TokenId>(c.ids).subspan(static_cast<size_t>(at + 1), static_cast<size_t>(count)),
+            .first_pos = at,
+            .pages = cache.pages(),
+            .logits = BatchItem::Logits::kAll};
         const auto out = forward->RunMtp({&item, 1}, g.Rows(at, at + count), &mtp);
         logits.insert(logits.end(), out.data(), out.data() + count * out.dim(1));
       }
@@ -266,7 +271,9 @@ TEST(Forward, ContextBeyondTheModelIsRefused) {
   EXPECT_EQ(forward.error().code, Code::kInvalidArgument);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, GoldenModel, testing::ValuesIn(kCases), [](const auto& instance) { return std::string(instance.param); });
+std::string CaseName(const testing::TestParamInfo<const char*>& instance) { return instance.param; }
+INSTANTIATE_TEST_SUITE_P(Cases, GoldenModel, testing::ValuesIn(kCases), CaseName);
+INSTANTIATE_TEST_SUITE_P(Cases, GoldenMtp, testing::Values("v3_bf16_sharded", "v32_mtp"), CaseName);
 
 }  // namespace
 }  // namespace minke

@@ -10,8 +10,8 @@ namespace {
 constexpr float kKNormEps = 1e-6f;  // always, whatever rms_norm_eps says
 
 void ApplyRope(const Pass& pass, int64_t row, float* head) {
-  const auto rope = pass.c.index_rope == RopePairing::kInterleaved ? pass.kernels.rope_interleaved
-                                                                   : pass.kernels.rope_half_split;
+  const auto rope =
+      pass.c.index_rope == RopePairing::kInterleaved ? pass.kernels.rope_interleaved : pass.kernels.rope_half_split;
   // The RoPE part comes first in an index head, unlike MLA's.
   rope(head, pass.s.cos[row].data(), pass.s.sin[row].data(), pass.c.qk_rope_head_dim);
 }
@@ -63,8 +63,8 @@ void RunIndexer(const Pass& pass, const LayerWeights& w, int64_t layer) {
                               begin, end, scores + begin);
   };
   const auto select = [&](int64_t row, const float* scores) {
-    s.num_selected[static_cast<size_t>(row)] = static_cast<int32_t>(pass.kernels.top_k(
-        scores, s.pos[static_cast<size_t>(row)] + 1, c.index_topk, s.topk[row].data()));
+    s.num_selected[static_cast<size_t>(row)] = static_cast<int32_t>(
+        pass.kernels.top_k(scores, s.pos[static_cast<size_t>(row)] + 1, c.index_topk, s.topk[row].data()));
   };
 
   if (num_selecting >= 2 * pass.pool.num_threads()) {  // a row a task

@@ -47,7 +47,8 @@ Scratch::Scratch(Arena& arena, const ModelConfig& c, const ForwardOptions& o, in
   }
 
   const int64_t experts_count = c.n_routed_experts, k = c.num_experts_per_tok;
-  const int64_t widest = std::max({c.intermediate_size, c.moe_intermediate_size * std::max<int64_t>(c.n_shared_experts, 1)});
+  const int64_t widest =
+      std::max({c.intermediate_size, c.moe_intermediate_size * std::max<int64_t>(c.n_shared_experts, 1)});
   gate = arena.TakeTensor<float>({tokens, widest});
   up = arena.TakeTensor<float>({tokens, widest});
   router_scores = arena.TakeTensor<float>({tokens, experts_count});
@@ -76,8 +77,7 @@ void Pass::Linear(TensorView<const float, 2> x, const WeightView& w, TensorView<
                    kernels.matmul(x.data(), x.stride(0), rows, w, begin, end, y.data() + begin, y.stride(0));
                    if (bias.empty()) return;
                    for (int64_t r = 0; r < rows; ++r)
-                     for (int64_t n = begin; n < end; ++n)
-                       y[r][static_cast<size_t>(n)] += bias[static_cast<size_t>(n)];
+                     for (int64_t n = begin; n < end; ++n) y[r][static_cast<size_t>(n)] += bias[static_cast<size_t>(n)];
                  });
 }
 

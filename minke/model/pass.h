@@ -29,8 +29,8 @@ struct Scratch {
   std::span<float* const*> pages;
   TensorView<float, 2> cos, sin;  // [tokens, qk_rope_head_dim / 2]
 
-  TensorView<float, 2> x, x_norm, hidden;   // [tokens, D]: residual stream, normalised input, after model.norm
-  TensorView<float, 2> block_out;           // [tokens, D]: what attention or the FFN adds to x
+  TensorView<float, 2> x, x_norm, hidden;  // [tokens, D]: residual stream, normalised input, after model.norm
+  TensorView<float, 2> block_out;          // [tokens, D]: what attention or the FFN adds to x
   // Attention.
   TensorView<float, 2> q_a;                 // [tokens, q_lora_rank], empty without compression
   TensorView<float, 2> q;                   // [tokens, H * (dn + dr)]
@@ -39,27 +39,27 @@ struct Scratch {
   TensorView<float, 2> attention_out;       // [tokens, H * dv]
   TensorView<float, 2> attend_scratch;      // [threads, AttendLatentScratch(H)]
   // Expanded form only.
-  TensorView<float, 2> kv_b;                // [kPageTokens, H * (dn + dv)]
-  TensorView<float, 3> k_expanded;          // [kPageTokens, H, dn + dr]
+  TensorView<float, 2> kv_b;                      // [kPageTokens, H * (dn + dv)]
+  TensorView<float, 3> k_expanded;                // [kPageTokens, H, dn + dr]
   TensorView<float, 2> running_max, running_sum;  // [tokens, H]
   // Indexer.
   TensorView<float, 2> index_q, index_w, index_k;  // [tokens, HI * dI], [tokens, HI], [tokens, dI]
-  TensorView<float, 2> index_scores;        // [threads, max_context]
-  TensorView<int32_t, 2> topk;              // [tokens, index_topk], ascending
-  std::span<int32_t> num_selected;          // [tokens]; kSelectsAll: every visible position, topk not filled
+  TensorView<float, 2> index_scores;               // [threads, max_context]
+  TensorView<int32_t, 2> topk;                     // [tokens, index_topk], ascending
+  std::span<int32_t> num_selected;                 // [tokens]; kSelectsAll: every visible position, topk not filled
   // FFN.
-  TensorView<float, 2> gate, up;            // [tokens, widest MLP]
-  TensorView<float, 2> router_scores;       // [tokens, E]
-  TensorView<float, 2> route_scratch;       // [threads, E]
-  TensorView<int32_t, 2> experts;           // [tokens, num_experts_per_tok], ascending
-  TensorView<float, 2> expert_weights;      // same
-  std::span<int32_t> expert_begin;          // [E + 1]: where an expert's rows start in expert_rows
+  TensorView<float, 2> gate, up;                 // [tokens, widest MLP]
+  TensorView<float, 2> router_scores;            // [tokens, E]
+  TensorView<float, 2> route_scratch;            // [threads, E]
+  TensorView<int32_t, 2> experts;                // [tokens, num_experts_per_tok], ascending
+  TensorView<float, 2> expert_weights;           // same
+  std::span<int32_t> expert_begin;               // [E + 1]: where an expert's rows start in expert_rows
   std::span<int32_t> expert_rows, expert_slots;  // [tokens * num_experts_per_tok]
   TensorView<float, 2> expert_in, expert_out;    // [tokens, D]
   // Head.
-  std::span<int32_t> logit_rows;            // [max_logit_rows]
-  TensorView<float, 2> logit_in, logits;    // [max_logit_rows, D], [max_logit_rows, vocab]
-  TensorView<float, 2> mtp_in;              // [tokens, 2 * D]
+  std::span<int32_t> logit_rows;          // [max_logit_rows]
+  TensorView<float, 2> logit_in, logits;  // [max_logit_rows, D], [max_logit_rows, vocab]
+  TensorView<float, 2> mtp_in;            // [tokens, 2 * D]
 };
 
 inline constexpr int32_t kSelectsAll = -1;

@@ -12,12 +12,18 @@ double Mscale(double factor, double s) { return factor <= 1 ? 1 : 0.1 * s * std:
 
 }  // namespace
 
+// All in F32, step by step as the reference rounds: one unit of the last place in a frequency is 0.008 rad at
+// position 131071.
 Rope::Rope(const ModelConfig& config) {
   const int64_t dim = config.qk_rope_head_dim;
-  inv_freq_.resize(static_cast<size_t>(dim / 2));
   const double theta = config.rope_theta;
-  for (size_t j = 0; j < inv_freq_.size(); ++j)
-    inv_freq_[j] = static_cast<float>(std::pow(theta, -2.0 * static_cast<double>(j) / static_cast<double>(dim)));
+  std::vector<float> period(static_cast<size_t>(dim / 2));  // theta^(2j / dim)
+  inv_freq_.resize(period.size());
+  for (size_t j = 0; j < period.size(); ++j) {
+    const float exponent = static_cast<float>(2 * j) / static_cast<float>(dim);
+    period[j] = static_cast<float>(std::pow(theta, static_cast<double>(exponent)));
+    inv_freq_[j] = 1.0f / period[j];
+  }
   if (!config.yarn) return;
 
   const YarnScaling& yarn = *config.yarn;
@@ -29,10 +35,12 @@ Rope::Rope(const ModelConfig& config) {
   const double low = std::max(std::floor(correction_dim(yarn.beta_fast)), 0.0);
   double high = std::min(std::ceil(correction_dim(yarn.beta_slow)), static_cast<double>(dim - 1));
   if (high == low) high += 0.001;
-  for (size_t j = 0; j < inv_freq_.size(); ++j) {
-    const double f = std::pow(theta, -2.0 * static_cast<double>(j) / static_cast<double>(dim));
-    const double ramp = std::clamp((static_cast<double>(j) - low) / (high - low), 0.0, 1.0);
-    inv_freq_[j] = static_cast<float>(f / yarn.factor * ramp + f * (1 - ramp));
+  const float low_pair = static_cast<float>(low), width = static_cast<float>(high - low);
+  for (size_t j = 0; j < period.size(); ++j) {
+    const float ramp = std::clamp((static_cast<float>(j) - low_pair) / width, 0.0f, 1.0f);
+    const float keep = 1.0f - ramp;
+    const float interpolated = 1.0f / (static_cast<float>(yarn.factor) * period[j]);
+    inv_freq_[j] = interpolated * (1.0f - keep) + inv_freq_[j] * keep;
   }
   if (yarn.attention_factor) {
     attention_factor_ = *yarn.attention_factor;

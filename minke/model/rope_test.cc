@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "minke/model/golden_case.h"
 
 namespace minke {
@@ -13,20 +15,20 @@ ModelConfig V3Config() {
   c.qk_nope_head_dim = 128;
   c.qk_rope_head_dim = 64;
   c.rope_theta = 10000;
-  c.yarn = YarnScaling{.factor = 40, .original_max_position_embeddings = 4096, .beta_fast = 32, .beta_slow = 1,
-                       .mscale = 1, .mscale_all_dim = 1, .attention_factor = {}};
+  c.yarn = YarnScaling{.factor = 40,
+                       .original_max_position_embeddings = 4096,
+                       .beta_fast = 32,
+                       .beta_slow = 1,
+                       .mscale = 1,
+                       .mscale_all_dim = 1,
+                       .attention_factor = {}};
   return c;
-}
-
-void ExpectUlps(std::span<const float> got, const std::vector<float>& want) {
-  ASSERT_EQ(got.size(), want.size());
-  for (size_t i = 0; i < got.size(); ++i)
-    EXPECT_LE(std::fabs(got[i] - want[i]), std::fabs(want[i]) * 0x1.0p-23f) << "pair " << i;
 }
 
 TEST(Rope, YarnFrequenciesOfV3) {
   const auto units = ReadGolden(std::string(MINKE_TEST_DATA) + "/golden/units/units.safetensors");
-  ExpectUlps(Rope(V3Config()).inv_freq(), units.at("yarn.inv_freq").floats);
+  const Rope rope(V3Config());
+  EXPECT_TRUE(std::ranges::equal(rope.inv_freq(), units.at("yarn.inv_freq").floats));
 }
 
 TEST(Rope, PlainFrequenciesOfGlm) {
@@ -34,7 +36,8 @@ TEST(Rope, PlainFrequenciesOfGlm) {
   ModelConfig c = V3Config();
   c.yarn.reset();
   c.rope_theta = 1e6;
-  ExpectUlps(Rope(c).inv_freq(), units.at("plain.inv_freq_1e6").floats);
+  const Rope rope(c);
+  EXPECT_TRUE(std::ranges::equal(rope.inv_freq(), units.at("plain.inv_freq_1e6").floats));
 }
 
 TEST(Rope, SoftmaxScaleOfV32) { EXPECT_NEAR(SoftmaxScale(V3Config()), 0.135234f, 1e-6f); }
@@ -45,6 +48,8 @@ TEST(Rope, RotationsAtFarPositions) {
   const auto& positions = units.at("rope.positions").ints;
   const Rope rope(V3Config());
   const size_t n = 64;
+  float largest = 0;
+  for (float x : units.at("rope.x").floats) largest = std::max(largest, std::fabs(x));
   for (const auto& [name, interleaved] : {std::pair{"rope.y_interleaved", true}, std::pair{"rope.y_half", false}})
     for (const KernelSet& set : AllKernelSets()) {
       if (!set.supported()) continue;
@@ -55,7 +60,8 @@ TEST(Rope, RotationsAtFarPositions) {
         rope.CosSin(positions[i], cos, sin);
         (interleaved ? set.rope_interleaved : set.rope_half_split)(x.data(), cos.data(), sin.data(), n);
         for (size_t k = 0; k < n; ++k)
-          EXPECT_NEAR(x[k], units.at(name).floats[i * n + k], 4e-5f) << name << " " << set.name << " pos " << positions[i];
+          EXPECT_NEAR(x[k], units.at(name).floats[i * n + k], 1e-5f * largest)
+              << name << " " << set.name << " pos " << positions[i];
       }
     }
 }

@@ -46,7 +46,7 @@ void KeepBestGroups(const ModelConfig& c, std::span<float> choice) {
   const size_t groups = static_cast<size_t>(c.n_group), width = choice.size() / groups;
   for (size_t g = 0; g < groups; ++g) {
     const auto members = choice.subspan(g * width, width);
-    values[g] = c.topk_method == TopkMethod::kNoauxTc ? SumOfTwoLargest(members) : LargestOf(members);
+    values[g] = Comparable(c.topk_method == TopkMethod::kNoauxTc ? SumOfTwoLargest(members) : LargestOf(members));
   }
   bool keep[kMaxGroups] = {};
   for (int64_t i = 0; i < c.topk_group; ++i)
@@ -78,9 +78,8 @@ void Route(const ModelConfig& c, const KernelSet& kernels, std::span<float> scor
     sum += weights[i];
   }
   // DeepSeek-V2 never renormalises (spec/model.md 14); 1e-20 as in transformers.
-  const float scale = c.norm_topk_prob && c.family != Family::kDeepseekV2
-                          ? c.routed_scaling_factor / (sum + 1e-20f)
-                          : c.routed_scaling_factor;
+  const float scale = c.norm_topk_prob && c.family != Family::kDeepseekV2 ? c.routed_scaling_factor / (sum + 1e-20f)
+                                                                          : c.routed_scaling_factor;
   for (float& weight : weights) weight *= scale;
 }
 

@@ -67,7 +67,9 @@ TEST(Route, NanAndInfinityChooseValidExperts) {
     for (size_t i = 0; i < 8; ++i) {
       EXPECT_GE(experts[i], 0);
       EXPECT_LT(experts[i], 256);
-      if (i > 0) { EXPECT_LT(experts[i - 1], experts[i]); }
+      if (i > 0) {
+        EXPECT_LT(experts[i - 1], experts[i]);
+      }
     }
   }
 }

@@ -31,8 +31,8 @@ struct LayerWeights {
   std::vector<float> indexer_k_norm_weight, indexer_k_norm_bias;
   // mlp: dense, or a router with experts.
   MlpWeights mlp, shared_experts;
-  WeightView gate;                              // [E, D]
-  std::vector<float> e_score_correction_bias;   // [E], noaux_tc only
+  WeightView gate;                             // [E, D]
+  std::vector<float> e_score_correction_bias;  // [E], noaux_tc only
   std::vector<MlpWeights> experts;
 
   // The only list of names. Calls f.Matrix(name, view, rows, cols) and f.Vector(name, floats, size) for every
@@ -51,7 +51,7 @@ struct ModelWeights {
   std::vector<float> norm;
   std::vector<LayerWeights> layers;  // the MTP layer last, if `mtp`
   std::unique_ptr<MtpWeights> mtp;
-  std::vector<std::string> unused;   // tensors that the configuration does not call for
+  std::vector<std::string> unused;                  // tensors that the configuration does not call for
   std::deque<std::vector<float>> converted_scales;  // block scales stored as BF16 or E8M0, as F32
 };
 

@@ -20,8 +20,7 @@ class Arena {
 
   template <class T>
   std::span<T> Take(int64_t count) {
-    return {reinterpret_cast<T*>(TakeBytes(static_cast<size_t>(count) * sizeof(T))),
-            static_cast<size_t>(count)};
+    return {reinterpret_cast<T*>(TakeBytes(static_cast<size_t>(count) * sizeof(T))), static_cast<size_t>(count)};
   }
   template <class T, size_t kRank>
   TensorView<T, static_cast<int>(kRank)> TakeTensor(const int64_t (&dims)[kRank]) {

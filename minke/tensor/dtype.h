@@ -13,18 +13,22 @@ enum class DType : uint8_t { kF32, kF16, kBF16, kF8E4M3, kF8E8M0, kF64, kI64, kI
 constexpr int64_t ElementBytes(DType dtype) {
   switch (dtype) {
     case DType::kF64:
-    case DType::kI64: return 8;
+    case DType::kI64:
+      return 8;
     case DType::kF32:
-    case DType::kI32: return 4;
+    case DType::kI32:
+      return 4;
     case DType::kF16:
     case DType::kBF16:
-    case DType::kI16: return 2;
-    default: return 1;
+    case DType::kI16:
+      return 2;
+    default:
+      return 1;
   }
 }
 
-std::string_view DTypeName(DType dtype);                       // "BF16"
-std::optional<DType> DTypeFromName(std::string_view name);     // nullopt for a name we do not know
+std::string_view DTypeName(DType dtype);                    // "BF16"
+std::optional<DType> DTypeFromName(std::string_view name);  // nullopt for a name we do not know
 
 inline float BF16ToFloat(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 float F16ToFloat(uint16_t bits);

@@ -22,13 +22,9 @@ struct WeightView {
 
   explicit operator bool() const { return data != nullptr; }
   int64_t scale_stride() const { return (cols + block_cols - 1) / block_cols; }
-  const void* row(int64_t i) const {
-    return static_cast<const char*>(data) + i * cols * ElementBytes(dtype);
-  }
+  const void* row(int64_t i) const { return static_cast<const char*>(data) + i * cols * ElementBytes(dtype); }
   // Scales of row i, one per block of columns.
-  const float* row_scales(int64_t i) const {
-    return scales + (first_row + i) / block_rows * scale_stride();
-  }
+  const float* row_scales(int64_t i) const { return scales + (first_row + i) / block_rows * scale_stride(); }
   WeightView Rows(int64_t begin, int64_t end) const {
     MINKE_DCHECK(0 <= begin && begin <= end && end <= rows);
     WeightView view = *this;
