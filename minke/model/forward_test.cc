@@ -109,21 +109,26 @@ TEST_P(GoldenModel, ChunksThreadsAndPagesChangeNoBit) {
   const Case c(GetParam());
   ASSERT_TRUE(c.model);
   ThreadPool one(1), two(2);
+  const auto check = [&](const KernelSet& set, const ForwardOptions& options, std::initializer_list<int64_t> chunks) {
+    SCOPED_TRACE(set.name);
+    auto forward = MakeForward(*c.model, set, one, options);
+    auto threaded = MakeForward(*c.model, set, two, options);
+    const auto whole = RunChunked(*forward, c, 96);
+    for (int64_t chunk : chunks) {
+      EXPECT_TRUE(SameBytes(whole, RunChunked(*forward, c, chunk))) << "chunk " << chunk;
+      EXPECT_TRUE(SameBytes(whole, RunChunked(*threaded, c, chunk))) << "two threads, chunk " << chunk;
+    }
+    EXPECT_TRUE(SameBytes(whole, RunChunked(*forward, c, 64, nullptr, /*reversed_pages=*/true)));
+  };
   for (const KernelSet& set : AllKernelSets()) {
     if (!set.supported()) continue;
-    SCOPED_TRACE(set.name);
+    if (std::string_view(set.name) == "reference") {  // slow, and its loops are trivially in order
+      check(set, {}, {7});
+      continue;
+    }
     for (const Attention attention : {Attention::kDsa, Attention::kDense})
-      for (const MlaForm form : {MlaForm::kAbsorbed, MlaForm::kExpanded}) {
-        const ForwardOptions options{.attention = attention, .mla_form = form};
-        auto forward = MakeForward(*c.model, set, one, options);
-        auto threaded = MakeForward(*c.model, set, two, options);
-        const auto whole = RunChunked(*forward, c, 96);
-        for (int64_t chunk : {1, 7, 64}) {
-          EXPECT_TRUE(SameBytes(whole, RunChunked(*forward, c, chunk))) << "chunk " << chunk;
-          EXPECT_TRUE(SameBytes(whole, RunChunked(*threaded, c, chunk))) << "two threads, chunk " << chunk;
-        }
-        EXPECT_TRUE(SameBytes(whole, RunChunked(*forward, c, 64, nullptr, /*reversed_pages=*/true)));
-      }
+      for (const MlaForm form : {MlaForm::kAbsorbed, MlaForm::kExpanded})
+        check(set, {.attention = attention, .mla_form = form}, {1, 7, 64});
   }
 }
 

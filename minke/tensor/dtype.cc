@@ -55,7 +55,8 @@ float E4M3ToFloat(uint8_t code) {
   } else if (exponent == 0) {
     magnitude = static_cast<float>(mantissa) * 0x1.0p-9f;
   } else {
-    magnitude = std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+    magnitude =
+        std::bit_cast<float>((static_cast<uint32_t>(exponent + 120) << 23) | (static_cast<uint32_t>(mantissa) << 20));
   }
   return (code & 0x80) ? -magnitude : magnitude;
 }
