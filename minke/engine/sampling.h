@@ -28,15 +28,15 @@ struct SamplingParams {
   float min_p = 0;                                    // [0, 1): least probability, relative to the most likely token's
   float repetition_penalty = 1;                       // (0, 10]; over prompt and output
   float presence_penalty = 0, frequency_penalty = 0;  // -2..2; over the output
-  std::vector<LogitBias> logit_bias;
+  std::vector<LogitBias> logit_bias = {};
 
   // Draw i of a request is a pure function of (seed, stream, i). No seed: the engine picks one and says it.
-  std::optional<uint64_t> seed;
+  std::optional<uint64_t> seed = {};
   uint64_t stream = 0;  // tells several answers to one prompt apart
 
   int64_t max_tokens = 256;
-  std::vector<std::string> stop;        // matched on bytes, across token borders; not part of the answer
-  std::vector<TokenId> stop_token_ids;  // reported as a token, without text
+  std::vector<std::string> stop = {};        // matched on bytes, across token borders; not part of the answer
+  std::vector<TokenId> stop_token_ids = {};  // reported as a token, without text
   bool ignore_eos = false;
 
   bool logprobs = false;  // of the chosen token, from the model's own logits (sampler.h)
