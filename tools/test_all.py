@@ -237,7 +237,7 @@ def fuzz(stage, options):
     """Every *_fuzz program for a minute, two at a time, starting from the corpus kept in tests/fuzz."""
     if not (BUILD / "asan" / "build.ninja").exists() or options.only:
         stage.build("asan")
-    targets = sorted(path for path in (BUILD / "asan" / "minke").rglob("*_fuzz") if path.is_file())
+    targets = sorted(path for path in (BUILD / "asan" / "rooms").rglob("*_fuzz") if path.is_file())
     if not targets:
         raise StageFailed("no fuzz targets were built")
     waiting, running = list(targets), {}
