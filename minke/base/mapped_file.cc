@@ -42,8 +42,8 @@ void OnSigbus(int signal, siginfo_t* info, void*) {
       // To the end of the mapping, not page by page: a shrunk 16 GB file would cost millions of faults, and
       // scattered pages would pass the kernel's limit on the number of mappings.
       const uintptr_t page = address & ~(g_page_bytes - 1);
-      void* zeros = ::mmap(reinterpret_cast<void*>(page), end - page, PROT_READ,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+      void* zeros =
+          ::mmap(reinterpret_cast<void*>(page), end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
       if (zeros == MAP_FAILED) break;
       errno = saved_errno;
       return;

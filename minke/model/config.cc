@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <limits>
 
 #include "minke/base/json.h"
 #include "minke/model/config_fields.h"
@@ -17,34 +15,58 @@ constexpr int64_t kMaxVocab = 1 << 24, kMaxHidden = 1 << 20, kMaxWidth = 1 << 22
 constexpr int64_t kMaxHeads = 4096, kMaxHeadDim = 4096, kMaxRank = 1 << 16, kMaxExperts = 1 << 14;
 constexpr int64_t kMaxPositions = 1 << 30, kMaxBlock = 1 << 16, kMaxTopk = 1 << 20;
 
+// The table of docs/model.md (configuration). Members start as deepseek_v3 has them; the others say what differs.
 struct FamilyDefaults {
-  Family family;
-  const char* model_type;
-  int64_t vocab_size, hidden_size, intermediate_size, moe_intermediate_size, num_hidden_layers, num_attention_heads;
-  int64_t n_routed_experts, n_shared_experts, num_experts_per_tok, n_group, topk_group, first_k_dense_replace;
-  TopkMethod topk_method;
-  RouterScore scoring_func;
-  bool norm_topk_prob;
-  double routed_scaling_factor;
-  int64_t q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim;
-  double rms_norm_eps;
-  int64_t max_position_embeddings, index_n_heads, index_head_dim, index_topk;
-  double rope_theta;  // 0: must be given
-  int64_t num_nextn_predict_layers, bos_token_id, eos_token_id;  // -1: none
+  Family family = Family::kDeepseekV3;
+  const char* model_type = "deepseek_v3";
+  int64_t vocab_size = 129280, hidden_size = 7168, intermediate_size = 18432, moe_intermediate_size = 2048;
+  int64_t num_hidden_layers = 61, num_attention_heads = 128, max_position_embeddings = 4096;
+  int64_t n_routed_experts = 256, n_shared_experts = 1;
+  int64_t num_experts_per_tok = 8;  // 0: must be given
+  int64_t n_group = 8, topk_group = 4, first_k_dense_replace = 3;
+  RouterScore scoring_func = RouterScore::kSigmoid;
+  bool norm_topk_prob = true;
+  double routed_scaling_factor = 2.5, rms_norm_eps = 1e-6;
+  int64_t q_lora_rank = 1536, kv_lora_rank = 512, qk_nope_head_dim = 128, qk_rope_head_dim = 64, v_head_dim = 128;
+  int64_t index_n_heads = 0, index_head_dim = 0, index_topk = 0;  // 0: no indexer
+  double rope_theta = 10000;                                      // 0: must be given
+  int64_t num_nextn_predict_layers = 1;
+  int64_t bos_token_id = 0, eos_token_id = 1;  // -1: none
 };
 
-// The table of docs/model.md (configuration). num_experts_per_tok 0: must be given.
-constexpr std::array<FamilyDefaults, 4> kFamilies = {{
-    {Family::kDeepseekV2, "deepseek_v2", 102400, 4096, 11008, 1407, 32, 32, 64, 2, 0, 1, 1, 0, TopkMethod::kGreedy,
-     RouterScore::kSoftmax, false, 1.0, 1536, 512, 128, 64, 128, 1e-6, 2048, 0, 0, 0, 10000, 0, 1, 2},
-    {Family::kDeepseekV3, "deepseek_v3", 129280, 7168, 18432, 2048, 61, 128, 256, 1, 8, 8, 4, 3, TopkMethod::kNoauxTc,
-     RouterScore::kSigmoid, true, 2.5, 1536, 512, 128, 64, 128, 1e-6, 4096, 0, 0, 0, 10000, 1, 0, 1},
-    {Family::kDeepseekV32, "deepseek_v32", 129280, 7168, 18432, 2048, 61, 128, 256, 1, 8, 8, 4, 3,
-     TopkMethod::kNoauxTc, RouterScore::kSigmoid, true, 2.5, 1536, 512, 128, 64, 128, 1e-6, 163840, 64, 128, 2048,
-     10000, 1, 0, 1},
-    {Family::kGlmMoeDsa, "glm_moe_dsa", 154880, 6144, 12288, 2048, 78, 64, 256, 1, 8, 1, 1, 3, TopkMethod::kNoauxTc,
-     RouterScore::kSigmoid, true, 2.5, 2048, 512, 192, 64, 256, 1e-5, 202752, 32, 128, 2048, 0, 1, -1, -1},
-}};
+constexpr FamilyDefaults DeepseekV2() {
+  FamilyDefaults d;
+  d.family = Family::kDeepseekV2, d.model_type = "deepseek_v2";
+  d.vocab_size = 102400, d.hidden_size = 4096, d.intermediate_size = 11008, d.moe_intermediate_size = 1407;
+  d.num_hidden_layers = 32, d.num_attention_heads = 32, d.max_position_embeddings = 2048;
+  d.n_routed_experts = 64, d.n_shared_experts = 2, d.num_experts_per_tok = 0;
+  d.n_group = 1, d.topk_group = 1, d.first_k_dense_replace = 0;
+  d.scoring_func = RouterScore::kSoftmax, d.norm_topk_prob = false, d.routed_scaling_factor = 1;
+  d.num_nextn_predict_layers = 0, d.bos_token_id = 1, d.eos_token_id = 2;
+  return d;
+}
+
+constexpr FamilyDefaults DeepseekV32() {
+  FamilyDefaults d;
+  d.family = Family::kDeepseekV32, d.model_type = "deepseek_v32";
+  d.max_position_embeddings = 163840;
+  d.index_n_heads = 64, d.index_head_dim = 128, d.index_topk = 2048;
+  return d;
+}
+
+constexpr FamilyDefaults GlmMoeDsa() {
+  FamilyDefaults d;
+  d.family = Family::kGlmMoeDsa, d.model_type = "glm_moe_dsa";
+  d.vocab_size = 154880, d.hidden_size = 6144, d.intermediate_size = 12288;
+  d.num_hidden_layers = 78, d.num_attention_heads = 64, d.max_position_embeddings = 202752;
+  d.n_group = 1, d.topk_group = 1, d.rms_norm_eps = 1e-5;
+  d.q_lora_rank = 2048, d.qk_nope_head_dim = 192, d.v_head_dim = 256;
+  d.index_n_heads = 32, d.index_head_dim = 128, d.index_topk = 2048;
+  d.rope_theta = 0, d.bos_token_id = -1, d.eos_token_id = -1;
+  return d;
+}
+
+constexpr std::array<FamilyDefaults, 4> kFamilies = {DeepseekV2(), FamilyDefaults{}, DeepseekV32(), GlmMoeDsa()};
 
 Result<const FamilyDefaults*> FindFamily(ConfigFields& fields) {
   if (!fields.Find("model_type")) return Fail(Code::kDamaged, "{}: model_type: is missing", fields.where());
@@ -55,7 +77,7 @@ Result<const FamilyDefaults*> FindFamily(ConfigFields& fields) {
     if (type == family.model_type) return &family;
     known.push_back(family.model_type);
   }
-  return Fail(Code::kUnsupported, "{}: model_type: \"{}\" is an architecture minke does not run; it runs {}",
+  return Fail(Code::kUnsupported, "{}: model_type: {} is an architecture minke does not run; it runs {}",
               fields.where(), Quoted(type), fmt::join(known, ", "));
 }
 
@@ -105,8 +127,8 @@ void ReadExperts(ConfigFields& f, const FamilyDefaults& d, ModelConfig& c) {
   const std::string score = f.String("scoring_func", v2 ? "softmax" : "sigmoid");
   c.scoring_func = d.scoring_func;
   if (score != (v2 ? "softmax" : "sigmoid"))
-    f.Refuse(Code::kUnsupported, "scoring_func", "is {}; a {} router has \"{}\"", Quoted(score),
-             d.model_type, v2 ? "softmax" : "sigmoid");
+    f.Refuse(Code::kUnsupported, "scoring_func", "is {}; a {} router has \"{}\"", Quoted(score), d.model_type,
+             v2 ? "softmax" : "sigmoid");
   const std::string method = f.String("topk_method", v2 ? "greedy" : "noaux_tc");
   if (v2 && method == "greedy") {
     c.topk_method = TopkMethod::kGreedy;
@@ -119,7 +141,8 @@ void ReadExperts(ConfigFields& f, const FamilyDefaults& d, ModelConfig& c) {
              v2 ? "\"greedy\" or \"group_limited_greedy\"" : "\"noaux_tc\"");
   }
   // The original code and transformers disagree on what it would mean, and every release has false.
-  if (v2 && c.norm_topk_prob) f.Refuse(Code::kUnsupported, "norm_topk_prob", "is true, which deepseek_v2 does not define");
+  if (v2 && c.norm_topk_prob)
+    f.Refuse(Code::kUnsupported, "norm_topk_prob", "is true, which deepseek_v2 does not define");
 }
 
 void CheckExperts(ConfigFields& f, ModelConfig& c) {
@@ -175,8 +198,7 @@ void ReadIndexer(ConfigFields& f, const FamilyDefaults& d, ModelConfig& c) {
   if (c.q_lora_rank == 0)
     f.Refuse(Code::kDamaged, "q_lora_rank", "is null, but the indexer's query comes from the compressed query");
   const bool glm = d.family == Family::kGlmMoeDsa;
-  c.index_rope =
-      f.Bool("indexer_rope_interleave", glm) ? RopePairing::kInterleaved : RopePairing::kHalfSplit;
+  c.index_rope = f.Bool("indexer_rope_interleave", glm) ? RopePairing::kInterleaved : RopePairing::kHalfSplit;
   if (!glm || !f.status()) return;
 
   const auto check_length = [&](const char* name, size_t size) {
@@ -234,8 +256,8 @@ void ReadRope(ConfigFields& f, const FamilyDefaults& d, ModelConfig& c) {
   if (type == "yarn") {
     YarnScaling yarn;
     yarn.factor = s.RequiredNumber("factor", 1, 1e6);
-    const double trained = f.Number("original_max_position_embeddings",
-                                    static_cast<double>(c.max_position_embeddings), 1, kMaxPositions);
+    const double trained =
+        f.Number("original_max_position_embeddings", static_cast<double>(c.max_position_embeddings), 1, kMaxPositions);
     yarn.original_max_position_embeddings = s.Number("original_max_position_embeddings", trained, 1, kMaxPositions);
     yarn.beta_fast = s.Number("beta_fast", 32, 1e-3, 1e6);
     yarn.beta_slow = s.Number("beta_slow", 1, 1e-3, 1e6);

@@ -52,8 +52,8 @@ struct ModelConfig {
   int64_t declared_mtp_layers = 0;  // as config.json says
   std::optional<TokenId> bos_token_id;
   std::vector<TokenId> eos_token_ids;
-  std::vector<bool> is_moe_layer;      // [num_hidden_layers + num_nextn_predict_layers]
-  std::vector<bool> has_own_indexer;   // same size; "full" layers of a DSA model
+  std::vector<bool> is_moe_layer;                  // [num_hidden_layers + num_nextn_predict_layers]
+  std::vector<bool> has_own_indexer;               // same size; "full" layers of a DSA model
   int64_t fp8_block_rows = 0, fp8_block_cols = 0;  // 0: no quantization_config
 
   bool has_indexer() const { return index_topk > 0; }

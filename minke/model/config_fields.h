@@ -34,7 +34,7 @@ class ConfigFields {
   double RequiredNumber(std::string_view name, double min, double max);
   bool Bool(std::string_view name, bool absent);
   std::string String(std::string_view name, std::string absent);
-  std::vector<std::string> Strings(std::string_view name);       // empty if absent
+  std::vector<std::string> Strings(std::string_view name);                     // empty if absent
   std::vector<int64_t> Ints(std::string_view name, int64_t min, int64_t max);  // a list, or one number
 
   // Records a problem unless there is one already.

@@ -37,8 +37,7 @@ Result<Index> ReadIndex(const std::string& path) {
   MINKE_ASSIGN(const std::string text, ReadFile(path, kMaxIndexBytes));
   MINKE_ASSIGN(const Json json, ParseJson(text, path));
   const auto map = json.is_object() ? json.find("weight_map") : json.end();
-  if (map == json.end() || !map->is_object())
-    return Fail(Code::kDamaged, "{}: has no object \"weight_map\"", path);
+  if (map == json.end() || !map->is_object()) return Fail(Code::kDamaged, "{}: has no object \"weight_map\"", path);
   Index index;
   std::map<std::string, int> place;
   for (const auto& [tensor, shard] : map->items()) {

@@ -17,7 +17,7 @@ class Checkpoint {
   static Result<std::unique_ptr<Checkpoint>> Open(const std::string& path);
 
   const TensorRef* Find(std::string_view name) const;
-  std::vector<std::string> Names() const;  // sorted
+  std::vector<std::string> Names() const;                  // sorted
   const std::string& FileOf(std::string_view name) const;  // path, for error messages; "" if absent
   int64_t total_bytes() const;
   const std::vector<std::unique_ptr<SafetensorsFile>>& files() const { return files_; }

@@ -69,8 +69,8 @@ Result<std::map<std::string, TensorRef, std::less<>>> ParseSafetensors(std::span
       return Fail(Code::kDamaged, "{}: tensor {} {}", where, NameForMessage(name), problem);
     };
     if (entry.end > data_bytes)
-      return fail(fmt::format("ends at byte {} of the data, which has {}; was the file cut short?", entry.end,
-                              data_bytes));
+      return fail(
+          fmt::format("ends at byte {} of the data, which has {}; was the file cut short?", entry.end, data_bytes));
     const std::optional<int64_t> bytes = BytesOf(entry.dtype, entry.shape);
     if (!bytes) return fail(fmt::format("has the shape {}, whose size overflows", ShapeText(entry.shape)));
     if (*bytes != entry.end - entry.begin)
@@ -141,9 +141,8 @@ Status WriteSafetensors(const std::string& path, std::span<const TensorToWrite> 
     const auto bytes = static_cast<int64_t>(tensor->bytes.size());
     MINKE_CHECK(BytesOf(tensor->dtype, tensor->shape) == bytes);
     MINKE_CHECK(tensor->name != "__metadata__" && !header.contains(tensor->name));
-    header[tensor->name] = {{"dtype", DTypeName(tensor->dtype)},
-                            {"shape", tensor->shape},
-                            {"data_offsets", {offset, offset + bytes}}};
+    header[tensor->name] = {
+        {"dtype", DTypeName(tensor->dtype)}, {"shape", tensor->shape}, {"data_offsets", {offset, offset + bytes}}};
     pieces.push_back(tensor->bytes);
     offset += bytes;
   }

@@ -26,7 +26,8 @@ struct TensorRef {
 // Checks everything a header can get wrong: longer than the file or than 100 MB, not JSON, duplicate names,
 // overlapping, out-of-range or misaligned offsets, holes, unknown dtype, shape x dtype against the bytes,
 // product overflow. Errors: kDamaged with `where` and the tensor's name; kUnsupported for a dtype we do not know.
-Result<std::map<std::string, TensorRef, std::less<>>> ParseSafetensors(std::span<const std::byte> file, std::string_view where);
+Result<std::map<std::string, TensorRef, std::less<>>> ParseSafetensors(std::span<const std::byte> file,
+                                                                       std::string_view where);
 
 class SafetensorsFile {
  public:

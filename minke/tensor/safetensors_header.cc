@@ -108,7 +108,9 @@ class HeaderReader {
   bool Finish() {
     if (seen_ != (kDtype | kShape | kOffsets))
       return Refuse("{}lacks \"{}\"", About(),
-                    !(seen_ & kDtype) ? "dtype" : !(seen_ & kShape) ? "shape" : "data_offsets");
+                    !(seen_ & kDtype)   ? "dtype"
+                    : !(seen_ & kShape) ? "shape"
+                                        : "data_offsets");
     if (entry_.begin > entry_.end)
       return Refuse("{}has data_offsets [{}, {}], which run backwards", About(), entry_.begin, entry_.end);
     entries.emplace(std::move(name_), std::move(entry_));
