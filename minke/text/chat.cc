@@ -1,0 +1,138 @@
+#include "minke/text/chat.h"
+
+namespace minke {
+namespace {
+
+struct FormatName {
+  ChatFormat format;
+  std::string_view name;
+};
+constexpr FormatName kFormats[] = {
+    {ChatFormat::kV32, "v32"}, {ChatFormat::kV3, "v3"}, {ChatFormat::kR1, "r1"}, {ChatFormat::kV31, "v31"}};
+
+const PromptJson* Present(const PromptJson& object, std::string_view key) {
+  const PromptJson* value = object.Find(key);
+  return value && !value->is_null() ? value : nullptr;
+}
+
+Result<std::string> Text(const PromptJson* value, std::string_view where) {
+  if (!value) return "";
+  if (value->is_string()) return value->text();
+  if (!value->is_array()) return Fail(Code::kInvalidArgument, "{} is not a text", where);
+  std::string joined;
+  for (const PromptJson& part : value->items()) {
+    const PromptJson* type = part.Find("type");
+    const PromptJson* text = part.Find("text");
+    if (!text || !text->is_string() || (type && type->text() != "text"))
+      return Fail(Code::kInvalidArgument, "{} has a part that is not text", where);
+    joined += text->text();
+  }
+  return joined;
+}
+
+Result<ToolCall> CallFromJson(const PromptJson& json, const std::string& where) {
+  const PromptJson* function = json.Find("function");
+  const PromptJson* name = function ? function->Find("name") : nullptr;
+  if (!name || !name->is_string()) return Fail(Code::kInvalidArgument, "{} has no function.name", where);
+  ToolCall call;
+  call.name = name->text();
+  const PromptJson* arguments = function->Find("arguments");
+  if (!arguments || !(arguments->is_string() || arguments->is_object()))
+    return Fail(Code::kInvalidArgument, "{}.function.arguments is neither JSON text nor an object", where);
+  call.arguments = arguments->is_string() ? arguments->text() : arguments->Dump();
+  if (const PromptJson* id = json.Find("id"); id && id->is_string()) call.id = id->text();
+  return call;
+}
+
+Result<Message> MessageFromJson(const PromptJson& json, const std::string& where) {
+  if (!json.is_object()) return Fail(Code::kInvalidArgument, "{} is not an object", where);
+  const PromptJson* role = json.Find("role");
+  if (!role || !role->is_string()) return Fail(Code::kInvalidArgument, "{} has no role", where);
+  Message message;
+  message.role = role->text();
+  MINKE_ASSIGN(message.content, Text(Present(json, "content"), where + ".content"));
+  const PromptJson* reasoning = Present(json, "reasoning_content");
+  if (!reasoning) reasoning = Present(json, "reasoning");
+  MINKE_ASSIGN(message.reasoning_content, Text(reasoning, where + ".reasoning_content"));
+  if (const PromptJson* calls = Present(json, "tool_calls")) {
+    if (!calls->is_array()) return Fail(Code::kInvalidArgument, "{}.tool_calls is not a list", where);
+    for (size_t i = 0; i < calls->items().size(); ++i) {
+      MINKE_ASSIGN(ToolCall call, CallFromJson(calls->items()[i], fmt::format("{}.tool_calls[{}]", where, i)));
+      message.tool_calls.push_back(std::move(call));
+    }
+  }
+  if (const PromptJson* id = json.Find("tool_call_id"); id && id->is_string()) message.tool_call_id = id->text();
+  if (const PromptJson* tools = Present(json, "tools")) {
+    MINKE_ASSIGN(message.tools, ToolsFromJson(*tools, where + ".tools"));
+  }
+  if (const PromptJson* schema = Present(json, "response_format")) {
+    if (!schema->is_object()) return Fail(Code::kInvalidArgument, "{}.response_format is not an object", where);
+    if (!schema->members().empty()) message.response_format = *schema;
+  }
+  return message;
+}
+
+}  // namespace
+
+std::string_view Name(ChatFormat format) {
+  for (const FormatName& known : kFormats)
+    if (known.format == format) return known.name;
+  return "";
+}
+
+Result<ChatFormat> ParseChatFormat(std::string_view name) {
+  for (const FormatName& known : kFormats)
+    if (known.name == name) return known.format;
+  return Fail(Code::kInvalidArgument, "the chat format \"{}\" is unknown: v32, v3, r1 or v31", name);
+}
+
+Result<ThinkingMode> ParseThinkingMode(std::string_view name) {
+  if (name == "chat") return ThinkingMode::kChat;
+  if (name == "thinking") return ThinkingMode::kThinking;
+  return Fail(Code::kInvalidArgument, "the thinking mode \"{}\" is unknown: chat or thinking", name);
+}
+
+Result<std::string> EncodeChat(ChatFormat format, std::span<const Message> messages, const EncodeOptions& options) {
+  switch (format) {
+    case ChatFormat::kV3: return EncodeV3(messages, options);
+    case ChatFormat::kR1: return EncodeR1(messages, options);
+    case ChatFormat::kV31: return EncodeV31(messages, options);
+    case ChatFormat::kV32: break;
+  }
+  return EncodeV32(messages, options);
+}
+
+Result<std::vector<PromptJson>> ToolsFromJson(const PromptJson& tools, std::string_view where) {
+  if (!tools.is_array()) return Fail(Code::kInvalidArgument, "{} is not a list", where);
+  std::vector<PromptJson> functions;
+  for (size_t i = 0; i < tools.items().size(); ++i) {
+    const PromptJson* function = tools.items()[i].Find("function");
+    if (!function || !function->is_object())
+      return Fail(Code::kInvalidArgument, "{}[{}] has no object \"function\"", where, i);
+    functions.push_back(*function);
+  }
+  return functions;
+}
+
+Result<std::vector<Message>> MessagesFromJson(const PromptJson& messages) {
+  if (!messages.is_array()) return Fail(Code::kInvalidArgument, "messages is not a list");
+  std::vector<Message> all;
+  for (size_t i = 0; i < messages.items().size(); ++i) {
+    MINKE_ASSIGN(Message message, MessageFromJson(messages.items()[i], fmt::format("messages[{}]", i)));
+    all.push_back(std::move(message));
+  }
+  return all;
+}
+
+void AttachTools(std::vector<Message>& messages, std::vector<PromptJson> tools) {
+  if (tools.empty()) return;
+  if (messages.empty() || messages[0].role != "system") {
+    Message system;
+    system.role = "system";
+    messages.insert(messages.begin(), std::move(system));
+  }
+  auto& all = messages[0].tools;
+  all.insert(all.end(), std::make_move_iterator(tools.begin()), std::make_move_iterator(tools.end()));
+}
+
+}  // namespace minke
