@@ -2,13 +2,19 @@
 
 #include <array>
 
-#include "minke/kernels/reference.h"
+#include "minke/kernels/isa/isa_sets.h"
 
 namespace minke {
 
 std::span<const KernelSet> AllKernelSets() {
   static const std::array sets = {
-      ReferenceKernelSet(),
+#if defined(__x86_64__)
+      kAvx512VnniKernels, kAvx512Kernels, kAvx2Kernels, kSse42Kernels,
+#elif defined(__aarch64__)
+      kNeonDotprodKernels,
+      kNeonKernels,
+#endif
+      kReferenceKernels,
   };
   return sets;
 }

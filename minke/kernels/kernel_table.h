@@ -77,6 +77,8 @@ struct KernelSet {
 };
 
 inline constexpr int64_t kLanes = 16;
-constexpr int64_t AttendLatentScratch(int64_t heads) { return heads * (64 + 2); }
+inline constexpr int64_t kRowBlock = 64;  // rows of one softmax step
+// Per head: the probabilities of one block, the running maximum, the running sum and the decay of the block.
+constexpr int64_t AttendLatentScratch(int64_t heads) { return heads * (kRowBlock + 3); }
 
 }  // namespace minke

@@ -1,11 +1,11 @@
-#include "minke/kernels/reference.h"
-
+// The specification of every entry: plain loops with double sums, no cleverness.
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "minke/kernels/isa/isa_sets.h"
 #include "minke/tensor/dtype.h"
 
 namespace minke {
@@ -289,32 +289,30 @@ bool Always() { return true; }
 
 }  // namespace
 
-KernelSet ReferenceKernelSet() {
-  return {
-      .name = "reference",
-      .description = "plain loops with double sums; slow, the specification of the others",
-      .supported = Always,
-      .matmul = MatMul,
-      .matmul_transposed = MatMulTransposed,
-      .dequantize_row = DequantizeRow,
-      .rms_norm = RmsNorm,
-      .layer_norm = LayerNorm,
-      .rope_interleaved = RopeInterleaved,
-      .rope_half_split = RopeHalfSplit,
-      .index_scores = IndexScores,
-      .top_k = TopK,
-      .attend_latent = AttendLatent,
-      .attend_expanded = AttendExpanded,
-      .silu_mul = SiluMul,
-      .axpy = Axpy,
-      .softmax = Softmax,
-      .sigmoid = SigmoidInPlace,
-      .log_sum_exp = LogSumExp,
-      .argmax = ArgMax,
-      .hadamard = Hadamard,
-      .quantize_e4m3 = QuantizeE4M3,
-      .index_scores_e4m3 = IndexScoresE4M3,
-  };
-}
+extern const KernelSet kReferenceKernels = {
+    .name = "reference",
+    .description = "plain loops with double sums; slow, the specification of the others",
+    .supported = Always,
+    .matmul = MatMul,
+    .matmul_transposed = MatMulTransposed,
+    .dequantize_row = DequantizeRow,
+    .rms_norm = RmsNorm,
+    .layer_norm = LayerNorm,
+    .rope_interleaved = RopeInterleaved,
+    .rope_half_split = RopeHalfSplit,
+    .index_scores = IndexScores,
+    .top_k = TopK,
+    .attend_latent = AttendLatent,
+    .attend_expanded = AttendExpanded,
+    .silu_mul = SiluMul,
+    .axpy = Axpy,
+    .softmax = Softmax,
+    .sigmoid = SigmoidInPlace,
+    .log_sum_exp = LogSumExp,
+    .argmax = ArgMax,
+    .hadamard = Hadamard,
+    .quantize_e4m3 = QuantizeE4M3,
+    .index_scores_e4m3 = IndexScoresE4M3,
+};
 
 }  // namespace minke

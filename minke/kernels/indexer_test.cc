@@ -1,0 +1,219 @@
+#include <algorithm>
+#include <numeric>
+
+#include "minke/kernels/kernels_testing.h"
+
+namespace minke {
+namespace {
+
+// Rows on pages of their own, in shuffled order, each at an odd offset.
+struct TestPages {
+  std::vector<std::vector<float>> storage;
+  std::vector<float*> pages;
+  PagedRows rows;
+};
+
+TestPages MakePages(const std::vector<float>& values, int64_t width, int64_t page_tokens) {
+  TestPages p;
+  const int64_t count = width > 0 ? static_cast<int64_t>(values.size()) / width : 0;
+  for (int64_t begin = 0; begin < count; begin += page_tokens) {
+    auto& page = p.storage.emplace_back(static_cast<size_t>(3 + page_tokens * width));
+    const int64_t n = std::min(page_tokens, count - begin);
+    std::copy_n(values.begin() + begin * width, n * width, page.begin() + 3);
+  }
+  for (auto& page : p.storage) p.pages.push_back(page.data());
+  p.rows = {.pages = p.pages.data(), .offset = 3, .width = width, .page_tokens = page_tokens};
+  return p;
+}
+
+void CheckIndexScores(int64_t heads, int64_t dim, int64_t count, int64_t page_tokens, Kind kind, Random& random) {
+  const std::vector<float> q = random.Floats(heads * dim, kind == Kind::kNaN ? Kind::kNormal : kind);
+  const std::vector<float> weights = random.Floats(heads), keys = random.Floats(count * dim, kind);
+  const TestPages pages = MakePages(keys, dim, page_tokens);
+  // Spacing * (sqrt(dim) + sqrt(heads)) / 2 + 2 spacings of the sum of |w| sum |q k|: the same form as a dot product.
+  const auto bound = [&](size_t s) {
+    double sum = 0;
+    for (int64_t j = 0; j < heads; ++j)
+      for (int64_t d = 0; d < dim; ++d) sum += std::fabs(double{weights[j]} * q[j * dim + d] * keys[s * dim + d]);
+    const double steps = (std::sqrt(static_cast<double>(dim)) + std::sqrt(static_cast<double>(heads))) / 2 + 2;
+    return kSpacing * steps * sum + kTiniest * static_cast<double>(heads * dim);
+  };
+  CompareSets(
+      [&](const KernelSet& set) {
+        std::vector<float> whole(static_cast<size_t>(count)), cut(whole.size());
+        set.index_scores(q.data(), weights.data(), heads, dim, pages.rows, 0, count, whole.data());
+        const int64_t middle = random.Below(count + 1);
+        set.index_scores(q.data(), weights.data(), heads, dim, pages.rows, 0, middle, cut.data());
+        set.index_scores(q.data(), weights.data(), heads, dim, pages.rows, middle, count, cut.data() + middle);
+        ExpectSameBits(cut, whole);
+        return whole;
+      },
+      bound);
+}
+
+TEST(IndexScores, AllSetsAgreeOnEveryShape) {
+  Random random(1);
+  for (int64_t i = 1; i <= 257; i += 4) {
+    CheckIndexScores(1 + i % 70, i, 1 + i % 23, 8, Kind::kNormal, random);
+    CheckIndexScores(i, 1 + i % 40, 9, 1, Kind::kNormal, random);
+  }
+  CheckIndexScores(64, 128, 450, 64, Kind::kNormal, random);
+  CheckIndexScores(32, 128, 70, 64, Kind::kNormal, random);
+  CheckIndexScores(130, 96, 400, 16, Kind::kNormal, random);
+  CheckIndexScores(3, 700, 20, 16, Kind::kNormal, random);  // too long for a turned tile
+}
+
+TEST(IndexScores, AllSetsAgreeOnEveryKindOfNumber) {
+  Random random(2);
+  for (const Kind kind : kAllKinds) {
+    CheckIndexScores(64, 128, 50, 64, kind, random);
+    CheckIndexScores(5, 20, 50, 64, kind, random);
+  }
+}
+
+// Padding lanes (heads not a multiple of 16) must not turn an infinite score into NaN.
+TEST(IndexScores, InfiniteKeysStayInfinite) {
+  const std::vector<float> q(5, 1.0f), weights(5, 1.0f);
+  const TestPages pages = MakePages({1.0f, std::numeric_limits<float>::infinity()}, 1, 64);
+  ForEachSet([&](const KernelSet& set) {
+    float scores[2];
+    set.index_scores(q.data(), weights.data(), 5, 1, pages.rows, 0, 2, scores);
+    EXPECT_EQ(scores[0], 5.0f);
+    EXPECT_EQ(scores[1], std::numeric_limits<float>::infinity());
+  });
+}
+
+std::vector<int32_t> Sorted(const std::vector<float>& x, int64_t k) {  // the definition, by a full sort
+  std::vector<int32_t> order(x.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    if (std::isnan(x[a]) || std::isnan(x[b])) return !std::isnan(x[a]) && std::isnan(x[b]);
+    return x[a] > x[b];
+  });
+  order.resize(static_cast<size_t>(std::clamp(k, int64_t{0}, static_cast<int64_t>(x.size()))));
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+void CheckTopK(const std::vector<float>& x, int64_t k) {
+  const std::vector<int32_t> expected = Sorted(x, k);
+  ForEachSet([&](const KernelSet& set) {
+    std::vector<int32_t> selected(x.size() + 1, -7);
+    const int64_t count = set.top_k(x.data(), static_cast<int64_t>(x.size()), k, selected.data());
+    ASSERT_EQ(count, static_cast<int64_t>(expected.size()));
+    EXPECT_EQ(selected[static_cast<size_t>(count)], -7) << "wrote past the end";
+    selected.resize(static_cast<size_t>(count));
+    ASSERT_EQ(selected, expected) << "n " << x.size() << " k " << k;
+  });
+}
+
+TEST(TopK, EqualsAFullSort) {
+  Random random(3);
+  for (int64_t n = 0; n <= 257; ++n)
+    for (const int64_t k : {int64_t{0}, int64_t{1}, n / 3, n - 1, n, n + 5}) CheckTopK(random.Floats(n), k);
+  CheckTopK(random.Floats(20000), 2048);
+}
+
+TEST(TopK, TiesGoToTheLowerPositionAndZerosAreEqual) {
+  Random random(4);
+  for (int64_t n = 1; n <= 257; n += 5)
+    for (int64_t k = 0; k <= n; k += 1 + n / 7) {
+      std::vector<float> x(static_cast<size_t>(n));
+      for (float& v : x) v = static_cast<float>(random.Below(3)) - 1.0f;
+      for (float& v : x)
+        if (v == 0.0f && random.Below(2)) v = -0.0f;
+      CheckTopK(x, k);
+      CheckTopK(std::vector<float>(static_cast<size_t>(n), 0.25f), k);
+    }
+}
+
+TEST(TopK, NaNIsLowestAndInfinitiesAreNumbers) {
+  Random random(5);
+  const float special[] = {std::numeric_limits<float>::quiet_NaN(),
+                           -std::numeric_limits<float>::quiet_NaN(),
+                           std::numeric_limits<float>::infinity(),
+                           -std::numeric_limits<float>::infinity(),
+                           1e-42f,
+                           -1e-42f,
+                           std::numeric_limits<float>::max(),
+                           -std::numeric_limits<float>::max()};
+  for (int64_t n = 1; n <= 120; n += 7)
+    for (int64_t k = 0; k <= n; ++k) {
+      std::vector<float> x = random.Floats(n);
+      for (float& v : x)
+        if (random.Below(2)) v = special[random.Below(8)];
+      CheckTopK(x, k);
+      CheckTopK(std::vector<float>(static_cast<size_t>(n), special[0]), k);
+      CheckTopK(std::vector<float>(static_cast<size_t>(n), special[3]), k);
+    }
+}
+
+TEST(Hadamard, AllSetsAgreeAndTwiceIsTheInput) {
+  Random random(6);
+  for (int64_t n = 1; n <= 512; n *= 2)
+    for (const Kind kind : kAllKinds) {
+      const std::vector<float> x = random.Floats(n, kind);
+      CompareSets(
+          [&](const KernelSet& set) {
+            std::vector<float> y = x;
+            set.hadamard(y.data(), n);
+            return y;
+          },
+          [](size_t) { return 0.0; });
+      if (kind != Kind::kNormal) continue;
+      ForEachSet([&](const KernelSet& set) {
+        std::vector<float> y = x;
+        set.hadamard(y.data(), n);
+        set.hadamard(y.data(), n);
+        for (int64_t i = 0; i < n; ++i) EXPECT_NEAR(y[i], x[i], 2e-6);
+      });
+    }
+}
+
+TEST(QuantizeE4M3, AllSetsGiveTheSameCodesAndScales) {
+  Random random(7);
+  for (const int64_t n : {1, 5, 16, 100, 128, 256, 300})
+    for (const Kind kind : kAllKinds)
+      for (const bool ue8m0 : {false, true}) {
+        std::vector<float> x = random.Floats(n, kind);
+        if (n == 300) x[200] = std::numeric_limits<float>::infinity();
+        CompareSets(
+            [&](const KernelSet& set) {
+              std::vector<uint8_t> codes(static_cast<size_t>(n));
+              std::vector<float> out(static_cast<size_t>((n + 127) / 128));
+              set.quantize_e4m3(x.data(), n, ue8m0, codes.data(), out.data());
+              for (const uint8_t code : codes) out.push_back(code);
+              return out;
+            },
+            [](size_t) { return 0.0; });
+      }
+}
+
+TEST(IndexScoresE4M3, AllSetsAgree) {
+  Random random(8);
+  for (const auto& [heads, dim, count] : {std::array<int64_t, 3>{64, 128, 40}, {3, 16, 9}, {17, 100, 13}, {2, 600, 5}})
+    for (const bool with_nan : {false, true}) {
+      std::vector<uint8_t> q(static_cast<size_t>(heads * dim)), keys(static_cast<size_t>(count * dim));
+      for (auto* codes : {&q, &keys})
+        for (uint8_t& c : *codes) c = static_cast<uint8_t>(random.Below(0x7F) | (random.Below(2) << 7));
+      if (with_nan) keys[static_cast<size_t>(random.Below(count * dim))] = 0xFF;
+      const std::vector<float> weights = random.Floats(heads), scales = random.Floats(count);
+      CompareSets(
+          [&, heads = heads, dim = dim, count = count](const KernelSet& set) {
+            std::vector<float> scores(static_cast<size_t>(count));
+            set.index_scores_e4m3(q.data(), weights.data(), heads, dim, keys.data(), scales.data(), count,
+                                  scores.data());
+            return scores;
+          },
+          [&, heads = heads, dim = dim](size_t s) {
+            double sum = 0;
+            for (int64_t j = 0; j < heads; ++j)
+              for (int64_t d = 0; d < dim; ++d)
+                sum += std::fabs(weights[j] * E4M3ToFloat(q[j * dim + d]) * E4M3ToFloat(keys[s * dim + d]));
+            return std::fabs(scales[s]) * kSpacing * (std::sqrt(static_cast<double>(dim * heads)) / 2 + 3) * sum;
+          });
+    }
+}
+
+}  // namespace
+}  // namespace minke

@@ -1,0 +1,12 @@
+// First include of every ISA unit. Such a unit is compiled with newer flags than the rest, so it must not
+// emit anything that the linker could share with others: no standard containers or algorithms, no inline
+// members of our own types, everything in the unit's unnamed namespace (tests/no_isa_leak.py checks).
+#pragma once
+
+#include <cstdint>
+
+#include "minke/kernels/cpu.h"
+#include "minke/kernels/isa/isa_sets.h"
+#include "minke/kernels/kernel_table.h"
+
+#define MINKE_INLINE inline __attribute__((always_inline))
