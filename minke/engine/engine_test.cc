@@ -168,11 +168,10 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-std::vector<Outcome> EachAlone(const EngineOptions& options, size_t count) {
+std::vector<Outcome> EachAlone(const EngineOptions& options, const std::vector<SamplingParams>& params) {
   auto engine = OpenEngine(options);
   std::vector<Outcome> outcomes;
-  const std::vector<SamplingParams> params = MixedParams(count);
-  for (size_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < params.size(); ++i) {
     const auto answer = Ask(*engine, Examples()[i].prompt, params[i]);
     EXPECT_NE(answer->reason, FinishReason::kFailed) << answer->error.message;
     outcomes.push_back({answer->tokens, answer->logprobs});
@@ -181,9 +180,9 @@ std::vector<Outcome> EachAlone(const EngineOptions& options, size_t count) {
 }
 
 // Submits at random moments of others' lives; some strangers come and are cancelled in between.
-std::vector<Outcome> AllTogether(Engine& engine, size_t count, unsigned seed) {
+std::vector<Outcome> AllTogether(Engine& engine, const std::vector<SamplingParams>& params, unsigned seed) {
   std::mt19937 rng(seed);
-  const std::vector<SamplingParams> params = MixedParams(count);
+  const size_t count = params.size();
   std::vector<size_t> order(count);
   std::iota(order.begin(), order.end(), 0);
   std::ranges::shuffle(order, rng);
@@ -210,13 +209,13 @@ std::vector<Outcome> AllTogether(Engine& engine, size_t count, unsigned seed) {
 }
 
 TEST(Engine, AnAnswerDoesNotDependOnCompanyChunksThreadsOrPages) {
-  constexpr size_t kCount = 16;
+  const std::vector<SamplingParams> params = MixedParams(16);
   for (const Attention attention : {Attention::kDsa, Attention::kDense}) {
     SCOPED_TRACE(attention == Attention::kDsa ? "dsa" : "dense");
     EngineOptions options = NanoOptions();
     options.context = 512;
     options.attention = attention;
-    const std::vector<Outcome> alone = EachAlone(options, kCount);
+    const std::vector<Outcome> alone = EachAlone(options, params);
     unsigned seed = 0;
     for (const int threads : {1, 2}) {
       for (const int64_t chunk : {1, 7, 64}) {
@@ -226,8 +225,8 @@ TEST(Engine, AnAnswerDoesNotDependOnCompanyChunksThreadsOrPages) {
         auto engine = OpenEngine(options);
         ASSERT_NE(engine, nullptr);
         // Twice on one engine: the second time the free pages are in the disorder that the first has left.
-        EXPECT_EQ(AllTogether(*engine, kCount, ++seed), alone);
-        EXPECT_EQ(AllTogether(*engine, kCount, ++seed), alone);
+        EXPECT_EQ(AllTogether(*engine, params, ++seed), alone);
+        EXPECT_EQ(AllTogether(*engine, params, ++seed), alone);
         EXPECT_EQ(engine->stats().pages_used, 0);
       }
     }
@@ -235,17 +234,17 @@ TEST(Engine, AnAnswerDoesNotDependOnCompanyChunksThreadsOrPages) {
 }
 
 TEST(Engine, ASequenceThatIsPutBackGoesOnWithTheSameBytes) {
-  constexpr size_t kCount = 16;
+  std::vector<SamplingParams> params = MixedParams(16);
+  for (SamplingParams& p : params) p.ignore_eos = true, p.max_tokens += 180;  // four pages and more
   EngineOptions options = NanoOptions();
   options.context = 512;
-  const std::vector<Outcome> alone = EachAlone(options, kCount);
+  const std::vector<Outcome> alone = EachAlone(options, params);
   options.cache_bytes = 7 * options.model->cache_layout().page_floats() * 4;
   auto engine = OpenEngine(options);
   ASSERT_NE(engine, nullptr);
   std::vector<Submitted> submitted;
-  const std::vector<SamplingParams> params = MixedParams(kCount);
-  for (size_t i = 0; i < kCount; ++i) submitted.push_back(Submit(*engine, Examples()[i].prompt, params[i]));
-  for (size_t i = 0; i < kCount; ++i) {
+  for (size_t i = 0; i < params.size(); ++i) submitted.push_back(Submit(*engine, Examples()[i].prompt, params[i]));
+  for (size_t i = 0; i < params.size(); ++i) {
     submitted[i].answer->WaitForEnd();
     EXPECT_EQ((Outcome{submitted[i].answer->tokens, submitted[i].answer->logprobs}), alone[i]) << i;
   }
@@ -345,7 +344,7 @@ TEST(Engine, StatsOfRequestsAddUpToTheModels) {
       all[i].answer->WaitForEnd();
       const RequestStats& stats = all[i].answer->stats;
       EXPECT_EQ(stats.prompt_tokens, std::ssize(Examples()[i].prompt));
-      EXPECT_EQ(stats.generated_tokens, std::ssize(Examples()[i].output));
+      EXPECT_EQ(stats.generated_tokens, std::ssize(all[i].answer->tokens));
       EXPECT_GE(stats.queue_s, 0);
       EXPECT_GT(stats.prefill_s, 0);
       EXPECT_GT(stats.decode_s, 0);
