@@ -1,0 +1,77 @@
+#include "minke/model/facts.h"
+
+#include "minke/model/pass.h"
+#include "minke/model/weights.h"
+
+namespace minke {
+namespace {
+
+// Walks the list of names of a layer and adds up.
+struct LayerCounter {
+  const ModelConfig& config;
+  WeightCount count = {};
+
+  void Matrix(const std::string& name, const WeightView&, int64_t rows, int64_t cols) {
+    // The router and the indexer's head weights stay in BF16 (spec/model.md 9).
+    const bool fp8 = !name.ends_with("mlp.gate.weight") && !name.ends_with("weights_proj.weight");
+    Add(name, rows * cols, fp8);
+  }
+  void Vector(const std::string& name, const std::vector<float>&, int64_t size) { Add(name, size, false); }
+
+ private:
+  void Add(const std::string& name, int64_t parameters, bool fp8) {
+    constexpr std::string_view kExperts = "mlp.experts.";
+    const bool idle =
+        name.starts_with(kExperts) && std::stoll(name.substr(kExperts.size())) >= config.num_experts_per_tok;
+    count.all += parameters;
+    if (fp8) count.all_fp8 += parameters;
+    if (idle) return;
+    count.used += parameters;
+    if (fp8) count.used_fp8 += parameters;
+  }
+};
+
+struct VectorBytes {
+  int64_t bytes = 0;
+  void Matrix(const std::string&, const WeightView&, int64_t, int64_t) {}
+  void Vector(const std::string&, const std::vector<float>&, int64_t size) { bytes += size * 4; }
+};
+
+}  // namespace
+
+WeightCount CountWeights(const ModelConfig& config) {
+  const int64_t table = config.vocab_size * config.hidden_size, d = config.hidden_size;
+  LayerCounter main{config};
+  LayerCounter mtp{config};
+  LayerWeights layer;
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) layer.ForEachTensor(config, i, main);
+  if (config.num_nextn_predict_layers > 0) {
+    layer.ForEachTensor(config, config.num_hidden_layers, mtp);
+    mtp.count.all += 2 * d * d + 3 * d;  // eh_proj; enorm, hnorm, shared_head.norm
+  }
+  WeightCount count = main.count;
+  count.all += d + table + (config.tie_word_embeddings ? 0 : table);
+  count.used += d + table;  // the head is read whole, tied or not; of the embedding one row
+  count.mtp = mtp.count.all;
+  return count;
+}
+
+const std::vector<std::string>& UnusedTensors(const Model& model) { return model.weights().unused; }
+
+int64_t OwnedWeightBytes(const Model& model) {
+  VectorBytes vectors;
+  LayerWeights layer;
+  for (size_t i = 0; i < model.weights().layers.size(); ++i)
+    layer.ForEachTensor(model.config(), static_cast<int64_t>(i), vectors);
+  for (const std::vector<float>& scales : model.weights().converted_scales)
+    vectors.bytes += static_cast<int64_t>(scales.size()) * 4;
+  return vectors.bytes + model.config().hidden_size * 4;
+}
+
+int64_t ScratchBytes(const Model& model, const ForwardOptions& options, int num_threads) {
+  Arena measure;
+  Scratch(measure, model.config(), options, num_threads, model.has_mtp());
+  return static_cast<int64_t>(measure.used_bytes());
+}
+
+}  // namespace minke

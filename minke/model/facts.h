@@ -1,0 +1,29 @@
+// What a model weighs, from its configuration or once it is open: for people who ask before they run it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "minke/model/forward.h"
+#include "minke/model/model.h"
+
+namespace minke {
+
+struct WeightCount {
+  int64_t all = 0;       // parameters without the MTP layer
+  int64_t used = 0;      // of those, read for one token: no embedding, and num_experts_per_tok experts a layer
+  int64_t all_fp8 = 0;   // the part of `all` that an FP8 release stores as FP8
+  int64_t used_fp8 = 0;  // the same of `used`
+  int64_t mtp = 0;       // the MTP layer, without its copies of embedding and head
+};
+WeightCount CountWeights(const ModelConfig& config);
+
+// Tensors that the configuration does not call for.
+const std::vector<std::string>& UnusedTensors(const Model& model);
+// Private memory that the open model holds: norms, biases, converted scales.
+int64_t OwnedWeightBytes(const Model& model);
+// Activations that Forward::Create takes for these options.
+int64_t ScratchBytes(const Model& model, const ForwardOptions& options, int num_threads);
+
+}  // namespace minke

@@ -1,0 +1,116 @@
+#include "minke/tensor/verify.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace minke {
+namespace {
+
+constexpr int64_t kBlock = 1024;  // elements judged without a branch
+constexpr int64_t kGrain = 1 << 18;
+
+// Adds what `bad` says of words [begin, end) to `found`. A clean block costs one pass that the compiler vectorises.
+template <class Word, class Bad>
+void Scan(const Word* words, int64_t begin, int64_t end, Bad bad, BadValues& found) {
+  for (int64_t block = begin; block < end; block += kBlock) {
+    const int64_t block_end = std::min(block + kBlock, end);
+    unsigned any = 0;
+    for (int64_t i = block; i < block_end; ++i) any |= bad(words[i]);
+    if (!any) continue;
+    for (int64_t i = block; i < block_end; ++i)
+      if (bad(words[i]) && found.count++ == 0) found.first = i;
+  }
+}
+
+// `exponent` is the mask whose bits are all set in a NaN or an infinity. A positive finite number, read as a signed
+// integer, lies above 0 and below that mask.
+template <class Word, class Signed>
+void ScanFloats(const void* data, int64_t begin, int64_t end, Word exponent, ValueRule rule, BadValues& found) {
+  const auto* words = static_cast<const Word*>(data);
+  if (rule == ValueRule::kFinite) {
+    Scan(words, begin, end, [=](Word w) { return static_cast<unsigned>((w & exponent) == exponent); }, found);
+  } else {
+    const auto limit = static_cast<Signed>(exponent);
+    Scan(
+        words, begin, end,
+        [=](Word w) {
+          const auto value = static_cast<Signed>(w);
+          return static_cast<unsigned>(value <= 0) | static_cast<unsigned>(value >= limit);
+        },
+        found);
+  }
+}
+
+void ScanRange(const TensorRef& tensor, int64_t begin, int64_t end, ValueRule rule, BadValues& found) {
+  const void* data = tensor.bytes.data();
+  const auto* bytes = static_cast<const uint8_t*>(data);
+  switch (tensor.dtype) {
+    case DType::kF64:
+      return ScanFloats<uint64_t, int64_t>(data, begin, end, 0x7FF0000000000000u, rule, found);
+    case DType::kF32:
+      return ScanFloats<uint32_t, int32_t>(data, begin, end, 0x7F800000u, rule, found);
+    case DType::kF16:
+      return ScanFloats<uint16_t, int16_t>(data, begin, end, 0x7C00, rule, found);
+    case DType::kBF16:
+      return ScanFloats<uint16_t, int16_t>(data, begin, end, 0x7F80, rule, found);
+    case DType::kF8E4M3:
+      return Scan(bytes, begin, end, [](uint8_t code) { return static_cast<unsigned>((code & 0x7F) == 0x7F); }, found);
+    case DType::kF8E8M0:
+      return Scan(bytes, begin, end, [](uint8_t code) { return static_cast<unsigned>(code == 0xFF); }, found);
+    default: {
+      // One byte of every 64: every page is touched.
+      volatile uint8_t sink = 0;
+      for (int64_t i = begin * ElementBytes(tensor.dtype); i < end * ElementBytes(tensor.dtype); i += 64)
+        sink = bytes[i];
+      static_cast<void>(sink);
+    }
+  }
+}
+
+template <class T>
+T At(const TensorRef& tensor, int64_t i) {
+  return reinterpret_cast<const T*>(tensor.bytes.data())[i];
+}
+
+float ValueAt(const TensorRef& tensor, int64_t i) {
+  switch (tensor.dtype) {
+    case DType::kF64:
+      return static_cast<float>(At<double>(tensor, i));
+    case DType::kF32:
+      return At<float>(tensor, i);
+    case DType::kF16:
+      return F16ToFloat(At<uint16_t>(tensor, i));
+    case DType::kBF16:
+      return BF16ToFloat(At<uint16_t>(tensor, i));
+    case DType::kF8E4M3:
+      return E4M3ToFloat(At<uint8_t>(tensor, i));
+    case DType::kF8E8M0:
+      return E8M0ToFloat(At<uint8_t>(tensor, i));
+    default:
+      return 0;
+  }
+}
+
+}  // namespace
+
+std::optional<BadValues> FindBadValues(const TensorRef& tensor, ValueRule rule, ThreadPool& pool) {
+  std::vector<BadValues> parts(static_cast<size_t>(pool.num_threads()));
+  pool.ForRanges(tensor.num_elements(), kGrain, [&](int64_t begin, int64_t end, int worker) {
+    BadValues found;
+    ScanRange(tensor, begin, end, rule, found);
+    BadValues& part = parts[static_cast<size_t>(worker)];
+    if (found.count > 0 && (part.count == 0 || found.first < part.first)) part.first = found.first;
+    part.count += found.count;
+  });
+  BadValues total;
+  for (const BadValues& part : parts) {
+    if (part.count == 0) continue;
+    total.first = total.count == 0 ? part.first : std::min(total.first, part.first);
+    total.count += part.count;
+  }
+  if (total.count == 0) return std::nullopt;
+  total.value = ValueAt(tensor, total.first);
+  return total;
+}
+
+}  // namespace minke
