@@ -163,7 +163,9 @@ LineReader::Outcome LineReader::Edit(const std::string& prompt, std::string& lin
     if (pending_.empty()) Redraw(prompt, buffer);
     const int key = ReadByte();
     switch (key) {
-      case -2: break;
+      case -2:
+        if (SignalGuard::Raised()) return leave(Outcome::kInterrupt);
+        break;
       case -1: return leave(Outcome::kEnd);
       case '\r':
       case '\n': return leave(Outcome::kLine);

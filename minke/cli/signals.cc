@@ -34,6 +34,7 @@ SignalGuard::SignalGuard() {
 }
 SignalGuard::~SignalGuard() { --guards; }
 bool SignalGuard::Raised() { return raised > 0; }
+bool SignalGuard::Terminated() { return raised > 0 && last_signal == SIGTERM; }
 void SignalGuard::Reset() { raised = 0; }
 
 int SignalExitCode() { return 128 + last_signal; }

@@ -14,6 +14,7 @@ class SignalGuard {
   SignalGuard(const SignalGuard&) = delete;
   SignalGuard& operator=(const SignalGuard&) = delete;
   static bool Raised();
+  static bool Terminated();  // the last signal was SIGTERM, which asks for no second thought
   static void Reset();  // forget a signal that was dealt with
 };
 

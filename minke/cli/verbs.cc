@@ -3,6 +3,10 @@
 namespace minke {
 
 void AddVerbs(CLI::App& app, CliContext& context) {
+  AddRunCommand(app, context);
+  AddChatCommand(app, context);
+  AddTokenizeCommand(app, context);
+  AddTemplateCommand(app, context);
   AddScoreCommand(app, context);
 }
 

@@ -1,0 +1,143 @@
+// minke run: one answer.
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "minke/base/file.h"
+#include "minke/base/json.h"
+#include "minke/cli/answer.h"
+#include "minke/cli/command.h"
+#include "minke/cli/sampling_flags.h"
+#include "minke/cli/signals.h"
+#include "minke/cli/terminal.h"
+
+namespace minke {
+namespace {
+
+constexpr int64_t kMaxPromptBytes = int64_t{256} << 20;
+
+struct RunFlags : ModelFlags, SamplingFlags {
+  std::vector<std::string> words;  // of the prompt
+  std::string file, system;
+  std::optional<bool> think;
+  bool raw = false, json = false;
+};
+
+Result<std::string> ReadStdin() {
+  std::string text;
+  char block[1 << 16];
+  for (;;) {
+    const ssize_t n = ::read(STDIN_FILENO, block, sizeof(block));
+    if (n == 0) return text;
+    if (n < 0 && errno != EINTR) return Fail(Code::kFailed, "cannot read standard input: {}", std::strerror(errno));
+    if (n > 0) text.append(block, static_cast<size_t>(n));
+    if (static_cast<int64_t>(text.size()) > kMaxPromptBytes) {
+      return Fail(Code::kInvalidArgument, "standard input: more than {} MiB: shorten the prompt", kMaxPromptBytes >> 20);
+    }
+  }
+}
+
+// From the arguments, else -f, else standard input, whose last newline is the shell's and not the prompt's.
+Result<std::string> ReadPrompt(const RunFlags& flags) {
+  std::string prompt;
+  if (!flags.words.empty() && !(flags.words.size() == 1 && flags.words[0] == "-")) {
+    if (!flags.file.empty()) return Fail(Code::kInvalidArgument, "run: both PROMPT and -f {}: give one of them", flags.file);
+    for (const std::string& word : flags.words) prompt += (prompt.empty() ? "" : " ") + word;
+    return prompt;
+  }
+  if (!flags.file.empty() && flags.file != "-") {
+    MINKE_ASSIGN(prompt, ReadFile(flags.file, kMaxPromptBytes));
+  } else if (flags.words.empty() && flags.file.empty() && IsTerminal(STDIN_FILENO)) {
+    return Fail(Code::kInvalidArgument, "run: no prompt: give it as an argument, with -f FILE or on standard input");
+  } else {
+    MINKE_ASSIGN(prompt, ReadStdin());
+  }
+  if (prompt.ends_with('\n')) prompt.pop_back();
+  return prompt;
+}
+
+Status PrintJson(const ChatModel& chat, const RunFlags& flags, const AnswerRequest& request, const Answer& answer,
+                 CliContext& context) {
+  const RequestStats& stats = answer.stats;
+  OrderedJson json;
+  json["version"] = 1;
+  json["model"] = chat.path().name;
+  json["content"] = answer.message.content;
+  if (request.thinking) json["reasoning_content"] = answer.message.reasoning_content;
+  for (const ToolCall& call : answer.message.tool_calls) {
+    OrderedJson entry;
+    entry["name"] = call.name;
+    entry["arguments"] = call.arguments;
+    json["tool_calls"].push_back(entry);
+  }
+  json["finish_reason"] = answer.message.tool_calls.empty() ? FinishReasonName(answer.reason) : "tool_calls";
+  json["usage"] = {{"prompt_tokens", stats.prompt_tokens},
+                   {"completion_tokens", stats.generated_tokens},
+                   {"total_tokens", stats.prompt_tokens + stats.generated_tokens}};
+  json["timings"] = {{"prefill_s", stats.prefill_s}, {"decode_s", stats.decode_s}, {"tokens_per_s", TokensPerSecond(stats)}};
+  json["attention"] = chat.attention();
+  const double queries = static_cast<double>(std::max<int64_t>(1, stats.queries));
+  json["selected_per_query"] = static_cast<double>(stats.selected_keys) / queries;
+  json["visible_per_query"] = static_cast<double>(stats.visible_keys) / queries;
+  if (!request.raw) {
+    json["template"] = std::string(Name(chat.choice().format));
+    json["template_note"] = chat.choice().note;
+  }
+  json["mla"] = flags.mla;
+  json["temperature"] = request.params.temperature;
+  json["seed"] = answer.seed;
+  return context.out.WriteLine(DumpJson(json));
+}
+
+Status Run(const RunFlags& flags, CliContext& context) {
+  if (flags.raw && (flags.think || !flags.system.empty())) {
+    return Fail(Code::kInvalidArgument, "run: --raw uses no template: leave out --think, --no-think and --system");
+  }
+  MINKE_ASSIGN(const std::string prompt, ReadPrompt(flags));
+  MINKE_ASSIGN(const auto chat, ChatModel::Open(flags, context));
+  AnswerRequest request;
+  request.raw = flags.raw;
+  if (flags.raw) {
+    request.prompt = chat->tokenizer().Encode(prompt);
+  } else {
+    MINKE_ASSIGN(request.thinking, chat->ChooseThinking(flags.think));
+    std::vector<Message> messages;
+    if (!flags.system.empty()) messages.push_back(TextMessage("system", flags.system));
+    messages.push_back(TextMessage("user", prompt));
+    MINKE_ASSIGN(request.prompt, chat->Encode(messages, request.thinking));
+  }
+  if (request.prompt.empty()) return Fail(Code::kInvalidArgument, "run: the prompt is empty: nothing to continue");
+  MINKE_ASSIGN(request.params, MakeSamplingParams(flags, chat->path().folder));
+  MINKE_ASSIGN(request.params.max_tokens, AnswerLimit(flags, request.thinking, static_cast<int64_t>(request.prompt.size()),
+                                                      chat->context()));
+
+  const SignalGuard guard;
+  using Show = AnswerPrinter::Show;
+  AnswerPrinter printer(context, flags.json ? Show::kNothing : context.quiet ? Show::kAnswerOnly : Show::kAll);
+  MINKE_ASSIGN(const Answer answer, StreamAnswer(*chat, request, printer, context));
+  if (flags.json) {
+    MINKE_TRY(PrintJson(*chat, flags, request, answer, context));
+  } else {
+    context.Note(Facts(*chat, request, answer));
+  }
+  if (answer.reason == FinishReason::kCancelled) return Fail(Code::kCancelled, "{}", "");
+  return {};
+}
+
+}  // namespace
+
+void AddRunCommand(CLI::App& app, CliContext& context) {
+  auto flags = std::make_shared<RunFlags>();
+  CLI::App* verb = AddVerb(app, context, "run", "One answer", [flags, &context] { return Run(*flags, context); });
+  AddModelFlags(*verb, *flags);
+  verb->add_option("PROMPT", flags->words, "What to ask; several words are joined. None or -: standard input");
+  verb->add_option("-f,--file", flags->file, "Read the prompt from this file");
+  AddSamplingFlags(*verb, *flags);
+  verb->add_option("--system", flags->system, "System text before the prompt");
+  verb->add_flag("--think,!--no-think", flags->think, "Think first (default: where the model's format has it)");
+  verb->add_flag("--raw", flags->raw, "No template: continue the prompt as it stands, markers recognised");
+  verb->add_flag("--json", flags->json, "One JSON object instead of a stream");
+}
+
+}  // namespace minke
