@@ -1,0 +1,76 @@
+// All sets with FMA give the same bits on every machine: the digest below is one number for x86 and Arm.
+#include "minke/kernels/kernels_testing.h"
+
+namespace minke {
+namespace {
+
+class Digest {  // FNV-1a over the bytes of floats
+ public:
+  void Add(const std::vector<float>& values) {
+    for (const float v : values) {
+      const uint32_t bits = std::bit_cast<uint32_t>(v);
+      for (int shift = 0; shift < 32; shift += 8) value_ = (value_ ^ ((bits >> shift) & 255)) * 0x100000001B3u;
+    }
+  }
+  uint64_t value() const { return value_; }
+
+ private:
+  uint64_t value_ = 0xCBF29CE484222325u;
+};
+
+uint64_t DigestOf(const KernelSet& set) {
+  Random random(2024);
+  Digest digest;
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3}) {
+    const TestWeights w = MakeWeights(dtype, 20, 333, random);
+    for (const int64_t rows : {1, 3, 30}) {
+      std::vector<float> y(static_cast<size_t>(rows * 20)), z(static_cast<size_t>(rows * 333));
+      set.matmul(random.Floats(rows * 333).data(), 333, rows, w.view, 0, 20, y.data(), 20);
+      set.matmul_transposed(random.Floats(rows * 20).data(), 20, rows, w.view, 0, 333, z.data(), 333);
+      digest.Add(y);
+      digest.Add(z);
+    }
+  }
+  std::vector<float> x = random.Floats(1000), w = random.Floats(1000), b = random.Floats(1000), y(1000);
+  set.rms_norm(x.data(), w.data(), 1000, 1e-6f, y.data());
+  digest.Add(y);
+  set.layer_norm(x.data(), w.data(), b.data(), 1000, 1e-6f, y.data());
+  digest.Add(y);
+  set.silu_mul(x.data(), w.data(), 1000, y.data());
+  digest.Add(y);
+  set.rope_interleaved(y.data(), w.data(), b.data(), 1000);
+  set.rope_half_split(y.data(), w.data(), b.data(), 1000);
+  set.axpy(0.3f, x.data(), 1000, y.data());
+  digest.Add(y);
+  for (float& v : y) v *= 30;
+  digest.Add({set.log_sum_exp(y.data(), 1000)});
+  set.softmax(y.data(), 1000);
+  digest.Add(y);
+  set.sigmoid(x.data(), 1000);
+  digest.Add(x);
+
+  std::vector<float> keys = random.Floats(128 * 100), scores(100), q = random.Floats(64 * 128);
+  float* page = keys.data();
+  const PagedRows rows = {.pages = &page, .offset = 0, .width = 128, .page_tokens = 128};
+  set.index_scores(q.data(), w.data(), 64, 128, rows, 0, 100, scores.data());
+  digest.Add(scores);
+  std::vector<float> o(10 * 96), scratch(static_cast<size_t>(AttendLatentScratch(10)));
+  set.attend_latent(q.data(), 10, 96, 32, rows, nullptr, 100, 0.1f, o.data(), scratch.data());
+  digest.Add(o);
+  float m = -std::numeric_limits<float>::infinity(), l = 0;
+  std::vector<float> expanded(40, 0.0f);
+  set.attend_expanded(q.data(), keys.data(), 128, keys.data() + 50, 128, 90, 100, 40, 0.1f, &m, &l, expanded.data());
+  digest.Add(expanded);
+  digest.Add({m, l});
+  return digest.value();
+}
+
+TEST(SameBits, OnEveryMachineWithFma) {
+  for (const KernelSet& set : AllKernelSets())
+    if (set.supported() && HasFma(set)) {
+      EXPECT_EQ(DigestOf(set), 11194447967511997612u) << set.name;
+    }
+}
+
+}  // namespace
+}  // namespace minke
