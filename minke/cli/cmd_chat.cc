@@ -191,6 +191,7 @@ void AddChatCommand(CLI::App& app, CliContext& context) {
   AddSamplingFlags(*verb, *flags);
   verb->add_option("--system", flags->system, "System text of the conversation");
   verb->add_flag("--think,!--no-think", flags->think, "Think first (default: where the model's format has it)");
+  flags->think.reset();  // CLI11 sets what it binds; no flag must stay no wish
 }
 
 }  // namespace minke

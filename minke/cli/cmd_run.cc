@@ -95,6 +95,7 @@ Status Run(const RunFlags& flags, CliContext& context) {
     return Fail(Code::kInvalidArgument, "run: --raw uses no template: leave out --think, --no-think and --system");
   }
   MINKE_ASSIGN(const std::string prompt, ReadPrompt(flags));
+  if (prompt.empty()) return Fail(Code::kInvalidArgument, "run: the prompt is empty: give a text");
   MINKE_ASSIGN(const auto chat, ChatModel::Open(flags, context));
   AnswerRequest request;
   request.raw = flags.raw;
@@ -107,7 +108,6 @@ Status Run(const RunFlags& flags, CliContext& context) {
     messages.push_back(TextMessage("user", prompt));
     MINKE_ASSIGN(request.prompt, chat->Encode(messages, request.thinking));
   }
-  if (request.prompt.empty()) return Fail(Code::kInvalidArgument, "run: the prompt is empty: nothing to continue");
   MINKE_ASSIGN(request.params, MakeSamplingParams(flags, chat->path().folder));
   MINKE_ASSIGN(request.params.max_tokens, AnswerLimit(flags, request.thinking, static_cast<int64_t>(request.prompt.size()),
                                                       chat->context()));
@@ -136,6 +136,7 @@ void AddRunCommand(CLI::App& app, CliContext& context) {
   AddSamplingFlags(*verb, *flags);
   verb->add_option("--system", flags->system, "System text before the prompt");
   verb->add_flag("--think,!--no-think", flags->think, "Think first (default: where the model's format has it)");
+  flags->think.reset();  // CLI11 sets what it binds; no flag must stay no wish
   verb->add_flag("--raw", flags->raw, "No template: continue the prompt as it stands, markers recognised");
   verb->add_flag("--json", flags->json, "One JSON object instead of a stream");
 }

@@ -24,16 +24,24 @@ void AddSharedFlags(CLI::App& app, CliContext& context) {
   app.add_option("--config", context.config_file, "Settings file (default: $XDG_CONFIG_HOME/minke/config.toml)");
 }
 
+std::vector<std::string> VerbNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* verb : app.get_subcommands({})) names.push_back(verb->get_name());
+  return names;
+}
+
+std::string UnknownVerb(const CLI::App& app, const std::string& name) {
+  const std::string near = NearestName(name, VerbNames(app));
+  return fmt::format("unknown verb {}: {}", name, near.empty() ? "see minke --help" : "did you mean " + near + "?");
+}
+
 // A wrong flag or verb, with the nearest one there is.
 std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
   const auto verbs = app.get_subcommands();
   const std::string help = verbs.empty() ? "minke --help" : "minke " + verbs[0]->get_name() + " --help";
   const std::vector<std::string> rest = app.remaining(true);
   if (verbs.empty() && !rest.empty() && !rest[0].starts_with("-")) {
-    std::vector<std::string> names = {"help"};
-    for (const CLI::App* verb : app.get_subcommands({})) names.push_back(verb->get_name());
-    const std::string near = NearestName(rest[0], names);
-    return fmt::format("unknown verb {}: {}", rest[0], near.empty() ? "see minke --help" : "did you mean " + near + "?");
+    return UnknownVerb(app, rest[0]);
   }
   for (const std::string& argument : rest) {
     if (argument.size() < 2 || argument[0] != '-') continue;
@@ -102,6 +110,9 @@ int RunProgram(std::vector<std::string> arguments) {
   }
   if (arguments[0] == "help") {  // help VERB is VERB --help
     arguments.erase(arguments.begin());
+    if (!arguments.empty() && std::ranges::count(VerbNames(app), arguments[0]) == 0) {
+      return Report(context, Fail(Code::kInvalidArgument, "{}", UnknownVerb(app, arguments[0])));
+    }
     arguments.push_back("--help");
   }
   std::ranges::reverse(arguments);  // as CLI11 takes them
@@ -109,7 +120,7 @@ int RunProgram(std::vector<std::string> arguments) {
     app.parse(std::move(arguments));
   } catch (const CLI::CallForHelp&) {
     const auto verbs = app.get_subcommands();
-    const Status status = context.out.WriteLine(verbs.empty() ? app.help() : verbs[0]->help());
+    const Status status = context.out.WriteLine(verbs.empty() ? app.help() : verbs[0]->help("minke"));
     return Report(context, status);
   } catch (const CLI::ParseError& error) {
     return Report(context, Fail(Code::kInvalidArgument, "{}", Explain(app, error)));
