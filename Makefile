@@ -9,7 +9,7 @@ MINKE := build/release/minke
 QUESTION := How do I make 33 from 9 8 3?
 
 run: build
-	$(MINKE) run nano "$(QUESTION)" --think --temp 0.6 --seed 1
+	$(MINKE) run nano "$(QUESTION)" --think --temp 0.6 --seed 3
 	@if [ -t 0 ] && [ -t 1 ]; then exec $(MINKE) chat nano; fi
 
 build:
