@@ -1,0 +1,126 @@
+// minke inspect: what a checkpoint is, whether it is sound, and whether it fits.
+#include "minke/cli/command.h"
+#include "minke/cli/fit.h"
+#include "minke/cli/inspect_report.h"
+#include "minke/model/facts.h"
+
+namespace minke {
+namespace {
+
+struct InspectFlags {
+  std::string model;
+  bool verify = false, json = false, tensors = false;
+  int64_t fit = 0;
+};
+
+// What could be opened. A model that does not open still shows its configuration and tensors, where those can be read.
+struct Opened {
+  std::unique_ptr<const Model> model;
+  std::optional<ModelConfig> config;
+  std::unique_ptr<Checkpoint> own_checkpoint;
+  const Checkpoint* checkpoint = nullptr;
+  std::vector<Error> problems;
+};
+
+Opened OpenParts(const ModelPath& path) {
+  Opened opened;
+  if (auto model = Model::Open(path.path)) {
+    opened.model = std::move(*model);
+    opened.config = opened.model->config();
+    opened.checkpoint = &opened.model->checkpoint();
+    return opened;
+  } else {
+    opened.problems.push_back(std::move(model.error()));
+  }
+  constexpr int64_t kMaxConfigBytes = 16 << 20;
+  const std::string config_path = path.folder + "/config.json";
+  if (const auto text = ReadFile(config_path, kMaxConfigBytes))
+    if (auto config = ParseModelConfig(*text, config_path)) opened.config = std::move(*config);
+  if (auto checkpoint = Checkpoint::Open(path.path)) {
+    opened.own_checkpoint = std::move(*checkpoint);
+    opened.checkpoint = opened.own_checkpoint.get();
+  }
+  return opened;
+}
+
+Status Inspect(const InspectFlags& flags, CliContext& context) {
+  MINKE_ASSIGN(const ModelPath path, FindModel(flags.model));
+  Opened opened = OpenParts(path);
+  if (!opened.config && !opened.checkpoint) return Fail(std::move(opened.problems[0]));
+
+  Json report = {{"version", 1},
+                 {"model", path.name},
+                 {"path", path.path},
+                 {"architecture", nullptr},
+                 {"tensors", nullptr},
+                 {"cache", nullptr},
+                 {"tokenizer", nullptr},
+                 {"prompt_format", nullptr},
+                 {"unused", Json::array()},
+                 {"unsupported", Json::array()}};
+  Json& unsupported = report["unsupported"];
+  if (opened.config) {
+    const ModelConfig& c = *opened.config;
+    report["architecture"] = ArchitectureJson(c);
+    if (c.declared_mtp_layers > c.num_nextn_predict_layers)
+      unsupported.push_back(fmt::format("{} MTP layers: the first is used, the others are not", c.declared_mtp_layers));
+    TextFacts text = DescribeText(path.folder, c);
+    report["tokenizer"] = text.tokenizer;
+    report["prompt_format"] = text.prompt_format;
+    for (const std::string& lack : text.lacks) unsupported.push_back(lack);
+    if (!text.problem) opened.problems.push_back(text.problem.error());
+  }
+  if (opened.checkpoint) report["tensors"] = TensorsJson(*opened.checkpoint, flags.tensors);
+  if (opened.model) {
+    const CacheLayout layout = opened.model->cache_layout();
+    report["cache"] = {{"bytes_per_token", layout.page_floats() / kPageTokens * static_cast<int64_t>(sizeof(float))},
+                       {"layers", layout.num_layers},
+                       {"latent_dim", layout.latent_dim},
+                       {"index_head_dim", layout.index_head_dim}};
+    report["unused"] = UnusedTensors(*opened.model);
+    if (opened.config->num_nextn_predict_layers > 0 && !opened.model->has_mtp())
+      unsupported.push_back("MTP: config.json promises the layer, but the files do not have it");
+  }
+  if (flags.verify && opened.checkpoint) {
+    ThreadPool pool(context.ThreadCount());
+    Verification verification = VerifyCheckpoint(*opened.checkpoint, pool, !context.quiet);
+    report["verify"] = std::move(verification.json);
+    if (!verification.problem) opened.problems.push_back(verification.problem.error());
+  }
+  report["problems"] = Json::array();
+  for (const Error& problem : opened.problems) report["problems"].push_back(problem.message);
+
+  Status fits;
+  std::string fit_text;
+  if (flags.fit > 0 && opened.model) {
+    MINKE_ASSIGN(const Fit fit, MeasureFit(*opened.model, flags.fit, context.ThreadCount()));
+    report["fit"] = FitJson(fit);
+    fit_text = FitText(fit);
+    fits = RequireFit(fit, path.name);
+  }
+  if (flags.json) {
+    MINKE_TRY(context.out.WriteLine(DumpJson(report)));
+  } else {
+    MINKE_TRY(context.out.Write(ReportText(report) + fit_text));
+    MINKE_TRY(context.out.Flush());
+  }
+  if (!opened.problems.empty()) return Fail(std::move(opened.problems[0]));
+  return fits;
+}
+
+}  // namespace
+
+void AddInspectCommand(CLI::App& app, CliContext& context) {
+  auto flags = std::make_shared<InspectFlags>();
+  CLI::App* verb =
+      AddVerb(app, context, "inspect", "Architecture, tensors, tokenizer, prompt format; soundness; memory",
+              [flags, &context] { return Inspect(*flags, context); });
+  verb->add_option("MODEL", flags->model, kModelHelp)->required();
+  verb->add_flag("--verify", flags->verify, "Read every byte: NaN, infinity and scales that are not positive");
+  verb->add_option("--fit", flags->fit, "Memory for one sequence of this many tokens; exit 6 if the machine lacks it")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  verb->add_flag("--tensors", flags->tensors, "List every tensor");
+  verb->add_flag("--json", flags->json, "One JSON object");
+}
+
+}  // namespace minke
