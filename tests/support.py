@@ -56,12 +56,13 @@ def score(tmp_path, model, ids, *flags, isa=None):
 
 
 def json_lines(path):
-    return [json.loads(line) for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n") if line.strip()]  # splitlines() would cut at U+2028 as well
 
 
 def pipe_json(*arguments, objects, timeout=600):
     """Sends one JSON object a line and returns the objects that come back, one for one."""
     stdin = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in objects)
-    lines = minke(*arguments, stdin=stdin, timeout=timeout).stdout.splitlines()
+    lines = minke(*arguments, stdin=stdin, timeout=timeout).stdout.removesuffix("\n").split("\n")
     assert len(lines) == len(objects), (len(lines), len(objects))
     return [json.loads(line) for line in lines]
