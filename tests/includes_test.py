@@ -22,7 +22,7 @@ DOORS = {
     "base": {"result.h", "check.h", "json.h", "token_id.h", "thread_pool.h", "rng.h", "file.h"},
     "tensor": {"dtype.h", "view.h", "arena.h", "weight_view.h", "safetensors.h", "checkpoint.h", "verify.h"},
     "kernels": {"kernel_set.h"},
-    "text": {"tokenizer.h", "chat_template.h", "chat_parser.h", "utf8_stream.h"},
+    "text": {"tokenizer.h", "chat.h", "chat_template.h", "chat_parser.h", "stream_parser.h", "utf8_stream.h"},
     "model": {"config.h", "cache_view.h", "forward.h", "model.h", "facts.h"},
     "engine": {"engine.h", "sampling.h", "page_pool.h", "available_memory.h"},
     "cli": set(),
