@@ -15,6 +15,15 @@
 
 namespace minke {
 
+// Sanitizers make the kernels 30 times slower; they look for races and bad reads, which fewer repetitions show too.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+inline constexpr bool kSanitized = __has_feature(thread_sanitizer) || __has_feature(address_sanitizer);
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
 inline std::shared_ptr<const Model> Nano() {
   static const std::shared_ptr<const Model> model = [] {
     auto opened = Model::Open(std::string(MINKE_MODELS) + "/nano");
