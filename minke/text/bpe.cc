@@ -65,7 +65,7 @@ Result<Bpe> Bpe::Build(const std::array<TokenId, 256>& byte_ids, std::vector<std
                        const std::vector<Merge>& merges) {
   Bpe bpe;
   bpe.byte_ids_ = byte_ids;
-  bpe.index_.Reserve(tokens.size());
+  bpe.index_.Reserve(tokens.size() - static_cast<size_t>(std::count(tokens.begin(), tokens.end(), "")));
   for (size_t id = 0; id < tokens.size(); ++id)
     if (!tokens[id].empty()) bpe.index_.Insert(tokens[id], static_cast<TokenId>(id));
   bpe.whole_ = std::make_unique<std::atomic<uint8_t>[]>(tokens.size());

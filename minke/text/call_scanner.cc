@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "minke/text/arguments.h"
+#include "minke/text/marked_call.h"
 #include "minke/text/markers.h"
 
 namespace minke {
@@ -260,21 +261,23 @@ class MarkedScanner : public Scanner {
   }
 
  private:
-  // V3, R1: 'function<sep>NAME\n```json\nARGS\n```'; V3.1: 'NAME<sep>ARGS'. Either is read in either format.
+  // The exact form, or one with or without a fence in either format.
   bool Read(std::string_view body, ToolCall& call) const {
+    if (const auto exact = ReadMarkedCall(format_, body); exact && IsJsonObject(exact->arguments)) {
+      call = *exact;
+      return true;
+    }
     const size_t sep = body.find(kToolSep);
     if (sep == kNone) return false;
     std::string_view name = body.substr(0, sep), arguments = body.substr(sep + kToolSep.size());
     constexpr std::string_view kFence = "```";
-    if (const size_t open = arguments.find(kFence); format_ != ChatFormat::kV31 && open != kNone) {
-      name = arguments.substr(0, open);
-      if (name.ends_with('\n')) name.remove_suffix(1);
-      arguments.remove_prefix(open + kFence.size());
+    if (const size_t open = arguments.find(kFence); name == "function" && open != kNone) {
+      name = Trim(arguments.substr(0, open));
+      arguments = Trim(arguments.substr(open + kFence.size()));
       if (arguments.starts_with("json")) arguments.remove_prefix(4);
-      if (arguments.starts_with('\n')) arguments.remove_prefix(1);
       if (arguments.ends_with(kFence)) arguments.remove_suffix(kFence.size());
-      if (arguments.ends_with('\n')) arguments.remove_suffix(1);
     }
+    arguments = Trim(arguments);
     if (!IsJsonObject(arguments)) return false;
     call = {"", std::string(name), std::string(arguments)};
     return true;

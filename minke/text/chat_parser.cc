@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "minke/text/arguments.h"
+#include "minke/text/marked_call.h"
 #include "minke/text/markers.h"
 #include "minke/text/stream_parser.h"
 
@@ -108,22 +109,6 @@ Status DsmlCalls(Cursor& cursor, Message& message) {
   return {};
 }
 
-// V3, R1: 'function<sep>NAME\n```json\nARGS\n```'; V3.1: 'NAME<sep>ARGS'.
-Result<ToolCall> MarkedCall(ChatFormat format, std::string_view body) {
-  const size_t sep = body.find(kToolSep);
-  if (sep == std::string_view::npos) return Wrong("a call without {}", kToolSep);
-  const std::string_view before = body.substr(0, sep), after = body.substr(sep + kToolSep.size());
-  if (format == ChatFormat::kV31) return ToolCall{"", std::string(before), std::string(after)};
-  constexpr std::string_view kOpen = "\n```json\n", kClose = "\n```";
-  const size_t open = after.find(kOpen);
-  if (before != "function" || open == std::string_view::npos || !after.ends_with(kClose) ||
-      after.size() < open + kOpen.size() + kClose.size())
-    return Wrong("a call that is not function{}NAME and a ```json block", kToolSep);
-  const size_t begin = open + kOpen.size();
-  return ToolCall{"", std::string(after.substr(0, open)),
-                  std::string(after.substr(begin, after.size() - kClose.size() - begin))};
-}
-
 Status MarkedCalls(ChatFormat format, Cursor& cursor, Message& message) {
   for (;;) {
     std::string_view stop;
@@ -134,8 +119,9 @@ Status MarkedCalls(ChatFormat format, Cursor& cursor, Message& message) {
     if (stop == kToolCallsEnd) return {};
     const std::string_view body = cursor.Until({kToolCallEnd}, stop);
     if (stop.empty()) return Wrong("a call is not closed by {}", kToolCallEnd);
-    MINKE_ASSIGN(ToolCall call, MarkedCall(format, body));
-    message.tool_calls.push_back(std::move(call));
+    const auto call = ReadMarkedCall(format, body);
+    if (!call) return Wrong("a call that is not {} and arguments", format == ChatFormat::kV31 ? "a name, a separator" : "function, a separator, a name, a ```json fence");
+    message.tool_calls.push_back(*call);
   }
 }
 

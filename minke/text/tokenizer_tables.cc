@@ -10,7 +10,7 @@ namespace minke {
 namespace {
 
 // More than any vocabulary has; it bounds the tables that a damaged id could ask for.
-constexpr int64_t kMaxId = int64_t{1} << 22;
+constexpr int64_t kMaxId = int64_t{1} << 20;
 
 Json Field(const Json& object, const char* name) {
   if (!object.is_object()) return nullptr;
@@ -164,7 +164,7 @@ class Loader {
       tables_.bytes += bytes ? *bytes : *texts_[id];
     }
     tables_.offsets.push_back(static_cast<uint32_t>(tables_.bytes.size()));
-    tables_.by_bytes.Reserve(texts_.size());
+    tables_.by_bytes.Reserve(file_.vocab.size() + added_.size());
     for (const bool added : {true, false})
       for (size_t id = 0; id < texts_.size(); ++id) {
         const TokenKind kind = tables_.kinds[id];

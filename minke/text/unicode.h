@@ -1,6 +1,6 @@
 // Classes of characters as the pre-tokenizer's patterns name them: \p{L} \p{M} \p{N} \p{P} \p{S} \s.
 // Unicode 16.0, the version inside the `tokenizers` package; all 1,112,064 code points agree with it
-// (tests/tokenizer_unicode_test.py).
+// (tests/unicode_tables_test.py).
 #pragma once
 
 #include <array>
