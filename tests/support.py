@@ -34,7 +34,7 @@ def minke(*arguments, stdin=None, env=None, check=True, text=True, timeout=600):
 def kernel_sets():
     """{name: supported} as `minke doctor` reports; MINKE_TEST_SETS (comma-separated) narrows them, for an emulator."""
     report = json.loads(minke("doctor", "--json").stdout)
-    sets = {entry["name"]: entry["supported"] for entry in report["kernel_sets"]}
+    sets = {entry["name"]: entry["supported"] for entry in report["kernels"]["built"]}
     wanted = os.environ.get("MINKE_TEST_SETS")
     if wanted:
         sets = {name: sets[name] for name in wanted.split(",")}

@@ -150,7 +150,8 @@ class ChatLoop {
     } else if (line.command == "/tokens") {
       size_t used = 0;
       if (conversation_.size() > 0) {
-        MINKE_ASSIGN(const auto ids, chat_.Encode(conversation_.Messages(), thinking_));
+        // As the next turn will show it: earlier thinking is gone by then.
+        MINKE_ASSIGN(const auto ids, chat_.Encode(conversation_.Messages(), /*thinking=*/false));
         used = ids.size();
       }
       Say(fmt::format("{} of {} tokens", used, chat_.context()));

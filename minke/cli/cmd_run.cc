@@ -94,6 +94,7 @@ Status Run(const RunFlags& flags, CliContext& context) {
   if (flags.raw && (flags.think || !flags.system.empty())) {
     return Fail(Code::kInvalidArgument, "run: --raw uses no template: leave out --think, --no-think and --system");
   }
+  MINKE_TRY(flags.CheckGiven());  // before standard input is read
   MINKE_ASSIGN(const std::string prompt, ReadPrompt(flags));
   if (prompt.empty()) return Fail(Code::kInvalidArgument, "run: the prompt is empty: give a text");
   MINKE_ASSIGN(const auto chat, ChatModel::Open(flags, context));

@@ -14,10 +14,13 @@ void AddModelFlags(CLI::App& verb, ModelFlags& flags) {
       ->check(CLI::IsMember({"absorbed", "expanded"}));
 }
 
+Status ModelFlags::CheckGiven() const {
+  if (!model.empty()) return {};
+  return Fail(Code::kInvalidArgument, "no model given: name {}", "a folder, a hub name or \"nano\"");
+}
+
 Result<OpenedModel> OpenModel(const ModelFlags& flags, const CliContext& context) {
-  if (flags.model.empty()) {
-    return Fail(Code::kInvalidArgument, "no model given: name {}", "a folder, a hub name or \"nano\"");
-  }
+  MINKE_TRY(flags.CheckGiven());
   OpenedModel opened;
   MINKE_ASSIGN(opened.path, FindModel(flags.model));
   MINKE_ASSIGN(opened.model, Model::Open(opened.path.path));

@@ -18,6 +18,7 @@ struct ModelFlags {
   std::string attention = "dsa", mla = "absorbed";
 
   Attention attention_mode() const { return attention == "dense" ? Attention::kDense : Attention::kDsa; }
+  Status CheckGiven() const;  // kInvalidArgument when there is no model
   MlaForm mla_form() const { return mla == "expanded" ? MlaForm::kExpanded : MlaForm::kAbsorbed; }
 };
 
