@@ -1,0 +1,274 @@
+// Every hot kernel on every set that runs here, one thread, beside what the same run measured the machine can do:
+// `share` is GFLOP/s over the peak of the set's own vector width, or GB/s over the memory's (inputs that exceed
+// the last cache) or, for rows in the first-level cache, absent.
+//
+//   minke_kernels_bench --benchmark_filter=index_scores
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "minke/base/rng.h"
+#include "minke/kernels/cpu.h"
+#include "minke/kernels/kernel_set.h"
+
+namespace minke {
+namespace {
+
+double Seconds() {  // of this thread's processor time, which other programs on the machine do not lengthen
+  timespec now = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+// FLOP a second of independent vector operations, by width: best of several short runs.
+#if defined(__x86_64__)
+#define MINKE_TWELVE(op) op(0) op(1) op(2) op(3) op(4) op(5) op(6) op(7) op(8) op(9) op(10) op(11)
+#define MINKE_FMA512(i) "vfmadd231ps %%zmm14, %%zmm15, %%zmm" #i "\n"
+#define MINKE_FMA256(i) "vfmadd231ps %%ymm14, %%ymm15, %%ymm" #i "\n"
+#define MINKE_MULADD(i) "mulps %%xmm14, %%xmm" #i "\n addps %%xmm15, %%xmm" #i "\n"
+#define MINKE_PEAK_LOOP(op)                                                                                            \
+  __asm__ volatile("1:\n" MINKE_TWELVE(op) "dec %0\n jnz 1b\n"                                                         \
+                   : "+r"(rounds)                                                                                      \
+                   :                                                                                                   \
+                   : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", \
+                     "cc")
+#endif
+
+double PeakFlops([[maybe_unused]] int lanes, [[maybe_unused]] bool fma) {
+#if defined(__x86_64__)
+  double best = 0;
+  constexpr int64_t kRounds = 2'000'000;
+  for (int run = 0; run < 8; ++run) {
+    int64_t rounds = kRounds;
+    const double start = Seconds();
+    if (lanes == 16) {
+      MINKE_PEAK_LOOP(MINKE_FMA512);
+    } else if (fma) {
+      MINKE_PEAK_LOOP(MINKE_FMA256);
+    } else {
+      MINKE_PEAK_LOOP(MINKE_MULADD);
+    }
+    best = std::max(best, 2.0 * lanes * 12 * kRounds / (Seconds() - start));
+  }
+  return best;
+#else
+  return 0;
+#endif
+}
+
+double PeakOf(const KernelSet& set) {
+  static const double wide = CpuHasAvx512() ? PeakFlops(16, true) : 0, middle = CpuHasAvx2() ? PeakFlops(8, true) : 0,
+                      narrow = PeakFlops(4, false);
+  const std::string_view name = set.name;
+  return name.starts_with("avx512") ? wide : name == "avx2" ? middle : narrow;
+}
+
+// Bytes a second of one thread reading memory in order: best of several passes.
+double MemoryBandwidth() {
+  static const double bandwidth = [] {
+    std::vector<uint64_t> data(size_t{1} << 26, 1);  // 512 MB
+    double best = 0;
+    for (int pass = 0; pass < 5; ++pass) {
+      const double start = Seconds();
+      uint64_t sums[8] = {};
+      for (size_t i = 0; i < data.size(); i += 8)
+        for (size_t j = 0; j < 8; ++j) sums[j] += data[i + j];
+      benchmark::DoNotOptimize(sums);
+      best = std::max(best, static_cast<double>(data.size() * 8) / (Seconds() - start));
+    }
+    return best;
+  }();
+  return bandwidth;
+}
+
+std::vector<float> RandomFloats(int64_t n) {
+  const Philox philox(1, 0);
+  std::vector<float> x(static_cast<size_t>(n));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(2 * philox.Uniform(i % 65536) - 1);
+  return x;
+}
+
+struct Weights {
+  std::vector<uint8_t> bytes;
+  std::vector<float> scales;
+  WeightView view;
+};
+
+Weights MakeWeights(DType dtype, int64_t rows, int64_t cols) {
+  Weights w;
+  w.bytes.resize(static_cast<size_t>(rows * cols * ElementBytes(dtype)));
+  const std::vector<float> values = RandomFloats(8192);
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    const float value = values[static_cast<size_t>(i % 8192)];
+    const uint16_t bf16 = FloatToBF16(value), f16 = static_cast<uint16_t>(0x3000 + i % 0x0A00);
+    const uint8_t e4m3 = static_cast<uint8_t>(0x20 + i % 0x20);
+    const void* from = dtype == DType::kF32    ? static_cast<const void*>(&value)
+                       : dtype == DType::kBF16 ? static_cast<const void*>(&bf16)
+                       : dtype == DType::kF16  ? static_cast<const void*>(&f16)
+                                               : &e4m3;
+    std::memcpy(w.bytes.data() + i * ElementBytes(dtype), from, static_cast<size_t>(ElementBytes(dtype)));
+  }
+  w.scales.assign(static_cast<size_t>((rows + 127) / 128 * ((cols + 127) / 128)), 0.5f);
+  w.view = {.dtype = dtype,
+            .data = w.bytes.data(),
+            .rows = rows,
+            .cols = cols,
+            .scales = w.scales.data(),
+            .block_rows = 128,
+            .block_cols = 128};
+  return w;
+}
+
+void Report(benchmark::State& state, double flop, double bytes, double peak_flops, double peak_bytes) {
+  using benchmark::Counter;
+  const double n = static_cast<double>(state.iterations());
+  if (flop > 0) state.counters["GFLOP/s"] = Counter(flop * n * 1e-9, Counter::kIsRate);
+  if (bytes > 0) state.counters["GB/s"] = Counter(bytes * n * 1e-9, Counter::kIsRate);
+  if (peak_flops > 0) state.counters["share"] = Counter(flop * n / peak_flops, Counter::kIsRate);
+  if (peak_bytes > 0) state.counters["share"] = Counter(bytes * n / peak_bytes, Counter::kIsRate);
+}
+
+void MatMul(benchmark::State& state, const KernelSet& set, DType dtype, int64_t rows, int64_t n, int64_t k) {
+  const Weights w = MakeWeights(dtype, n, k);
+  const std::vector<float> x = RandomFloats(rows * k);
+  std::vector<float> y(static_cast<size_t>(rows * n));
+  for (auto _ : state) set.matmul(x.data(), k, rows, w.view, 0, n, y.data(), n);
+  const double flop = 2.0 * static_cast<double>(rows * n * k), bytes = static_cast<double>(w.bytes.size());
+  Report(state, flop, rows == 1 ? bytes : 0, rows == 1 ? 0 : PeakOf(set),
+         rows == 1 && bytes > 48e6 ? MemoryBandwidth() : 0);
+}
+
+void MatMulTransposed(benchmark::State& state, const KernelSet& set, DType dtype, int64_t rows) {
+  const Weights w = MakeWeights(dtype, 128, 512);
+  const std::vector<float> x = RandomFloats(rows * 128);
+  std::vector<float> y(static_cast<size_t>(rows * 512));
+  for (auto _ : state) set.matmul_transposed(x.data(), 128, rows, w.view, 0, 512, y.data(), 512);
+  Report(state, 2.0 * static_cast<double>(rows) * 128 * 512, 0, PeakOf(set), 0);
+}
+
+// A cache of `count` rows on pages of 64.
+struct Cache {
+  std::vector<float> values;
+  std::vector<float*> pages;
+  PagedRows rows;
+  Cache(int64_t count, int64_t width) : values(RandomFloats(count * width)) {
+    for (int64_t i = 0; i < count; i += 64) pages.push_back(values.data() + i * width);
+    rows = {.pages = pages.data(), .offset = 0, .width = width, .page_tokens = 64};
+  }
+};
+
+void IndexScores(benchmark::State& state, const KernelSet& set, int64_t heads, int64_t keys) {
+  const Cache cache(keys, 128);
+  const std::vector<float> q = RandomFloats(heads * 128), weights = RandomFloats(heads);
+  std::vector<float> scores(static_cast<size_t>(keys));
+  for (auto _ : state) set.index_scores(q.data(), weights.data(), heads, 128, cache.rows, 0, keys, scores.data());
+  Report(state, static_cast<double>(2 * heads * 129 * keys), 0, PeakOf(set), 0);
+}
+
+void IndexScoresE4M3(benchmark::State& state, const KernelSet& set, int64_t heads, int64_t keys) {
+  const std::vector<uint8_t> q(static_cast<size_t>(heads * 128), 0x31), codes(static_cast<size_t>(keys * 128), 0x2A);
+  const std::vector<float> weights = RandomFloats(heads), scales = RandomFloats(keys);
+  std::vector<float> scores(static_cast<size_t>(keys));
+  for (auto _ : state)
+    set.index_scores_e4m3(q.data(), weights.data(), heads, 128, codes.data(), scales.data(), keys, scores.data());
+  Report(state, static_cast<double>(2 * heads * 129 * keys), 0, PeakOf(set), 0);
+}
+
+void AttendLatent(benchmark::State& state, const KernelSet& set, int64_t heads, int64_t count, int64_t context) {
+  constexpr int64_t kRank = 512, kRope = 64;
+  const Cache cache(context, kRank + kRope);
+  const std::vector<float> q = RandomFloats(heads * (kRank + kRope));
+  std::vector<int32_t> positions(static_cast<size_t>(count));
+  const Philox philox(3, 0);
+  for (size_t i = 0; i < positions.size(); ++i)  // one in each stretch of context / count
+    positions[i] =
+        static_cast<int32_t>(static_cast<double>(context / count) * (static_cast<double>(i) + philox.Uniform(i)));
+  std::vector<float> o(static_cast<size_t>(heads * kRank)), scratch(static_cast<size_t>(AttendLatentScratch(heads)));
+  for (auto _ : state)
+    set.attend_latent(q.data(), heads, kRank, kRope, cache.rows, positions.data(), count, 0.1f, o.data(),
+                      scratch.data());
+  Report(state, 2.0 * static_cast<double>(heads * count * (2 * kRank + kRope)), 0, PeakOf(set), 0);
+}
+
+void AttendExpanded(benchmark::State& state, const KernelSet& set, int64_t count) {
+  const std::vector<float> q = RandomFloats(192), k = RandomFloats(count * 192), v = RandomFloats(count * 128);
+  std::vector<float> o(128);
+  for (auto _ : state) {
+    float m = -1e30f, l = 0;
+    set.attend_expanded(q.data(), k.data(), 192, v.data(), 128, count, 192, 128, 0.1f, &m, &l, o.data());
+  }
+  Report(state, 2.0 * static_cast<double>(count * (192 + 128)), 0, PeakOf(set), 0);
+}
+
+void TopK(benchmark::State& state, const KernelSet& set, int64_t n) {
+  const std::vector<float> scores = RandomFloats(n);
+  std::vector<int32_t> selected(2048);
+  for (auto _ : state) set.top_k(scores.data(), n, 2048, selected.data());
+  state.counters["ns/score"] = benchmark::Counter(static_cast<double>(n * state.iterations()) * 1e-9,
+                                                  benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+
+// Entries on one row of n floats: bytes read and written.
+void Row(benchmark::State& state, int64_t n, int64_t bytes_each, const std::function<void(float*, float*)>& run) {
+  std::vector<float> x = RandomFloats(n), y = RandomFloats(n);
+  for (auto _ : state) {
+    run(x.data(), y.data());
+    benchmark::ClobberMemory();
+  }
+  Report(state, 0, static_cast<double>(n * bytes_each), 0, 0);
+}
+
+void RegisterAll(const KernelSet& set) {
+  const auto add = [&](const std::string& name, auto run) {
+    benchmark::RegisterBenchmark(fmt::format("{}/{}", name, set.name).c_str(), run)->Unit(benchmark::kMicrosecond);
+  };
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16, DType::kF8E4M3}) {
+    const std::string name(DTypeName(dtype));
+    add("matmul/" + name + "/1x9216x7168", [&, dtype](benchmark::State& s) { MatMul(s, set, dtype, 1, 9216, 7168); });
+    add("matmul/" + name + "/1x64x2048", [&, dtype](benchmark::State& s) { MatMul(s, set, dtype, 1, 64, 2048); });
+    for (const int64_t rows : {4, 16, 128})
+      add(fmt::format("matmul/{}/{}x512x7168", name, rows),
+          [&, dtype, rows](benchmark::State& s) { MatMul(s, set, dtype, rows, 512, 7168); });
+    for (const int64_t rows : {1, 64})
+      add(fmt::format("matmul_transposed/{}/{}x128x512", name, rows),
+          [&, dtype, rows](benchmark::State& s) { MatMulTransposed(s, set, dtype, rows); });
+  }
+  add("index_scores/64x128/65536", [&](benchmark::State& s) { IndexScores(s, set, 64, 65536); });
+  add("index_scores_e4m3/64x128/65536", [&](benchmark::State& s) { IndexScoresE4M3(s, set, 64, 65536); });
+  add("top_k/2048_of_65536", [&](benchmark::State& s) { TopK(s, set, 65536); });
+  add("attend_latent/128x2048_of_65536", [&](benchmark::State& s) { AttendLatent(s, set, 128, 2048, 65536); });
+  add("attend_latent/16x2048_of_2048", [&](benchmark::State& s) { AttendLatent(s, set, 16, 2048, 2048); });
+  add("attend_expanded/2048", [&](benchmark::State& s) { AttendExpanded(s, set, 2048); });
+  add("rms_norm/7168",
+      [&](benchmark::State& s) { Row(s, 7168, 12, [&](float* x, float* y) { set.rms_norm(x, y, 7168, 1e-6f, y); }); });
+  add("silu_mul/2048",
+      [&](benchmark::State& s) { Row(s, 2048, 12, [&](float* x, float* y) { set.silu_mul(x, y, 2048, y); }); });
+  add("axpy/7168",
+      [&](benchmark::State& s) { Row(s, 7168, 12, [&](float* x, float* y) { set.axpy(1e-9f, x, 7168, y); }); });
+  add("log_sum_exp/129280",
+      [&](benchmark::State& s) { Row(s, 129280, 4, [&](float* x, float* y) { *y = set.log_sum_exp(x, 129280); }); });
+}
+
+}  // namespace
+}  // namespace minke
+
+int main(int argc, char** argv) {
+  for (const minke::KernelSet& set : minke::AllKernelSets()) {
+    if (!set.supported() || std::string_view(set.name) == "reference") continue;
+    minke::RegisterAll(set);
+    fmt::print("{}: F32 peak {:.1f} GFLOP/s\n", set.name, minke::PeakOf(set) * 1e-9);
+  }
+  fmt::print("memory read: {:.1f} GB/s\n", minke::MemoryBandwidth() * 1e-9);
+  std::fflush(stdout);
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
