@@ -1,5 +1,7 @@
 #include "minke/base/thread_pool.h"
 
+#include <system_error>
+
 #include "minke/base/check.h"
 
 namespace minke {
@@ -28,10 +30,26 @@ uint64_t NextTask(uint64_t ticket) { return ticket & kTaskMask; }
 
 ThreadPool::ThreadPool(int num_threads) {
   MINKE_CHECK(num_threads >= 1);
-  for (int worker = 1; worker < num_threads; ++worker) workers_.emplace_back([this, worker] { WorkerLoop(worker); });
+  workers_.reserve(static_cast<size_t>(num_threads) - 1);
+  try {
+    for (int worker = 1; worker < num_threads; ++worker) workers_.emplace_back([this, worker] { WorkerLoop(worker); });
+  } catch (const std::system_error&) {
+    StopAll();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+Result<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads) {
+  try {
+    return std::make_unique<ThreadPool>(num_threads);
+  } catch (const std::exception& e) {
+    return Fail(Code::kNoMemory, "{} threads cannot be started ({}): ask for fewer with --threads", num_threads, e.what());
+  }
+}
+
+ThreadPool::~ThreadPool() { StopAll(); }
+
+void ThreadPool::StopAll() {
   stop_.store(true, std::memory_order_relaxed);
   const uint64_t next = (Generation(ticket_.load()) + 1) & kGenerationMask;
   ticket_.store(next << (2 * kTaskBits), std::memory_order_release);

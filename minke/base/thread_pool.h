@@ -4,16 +4,21 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <thread>
 #include <type_traits>
 #include <vector>
+
+#include "minke/base/result.h"
 
 namespace minke {
 
 class ThreadPool {
  public:
   // `num_threads` counts the caller; 1 means that everything runs in the caller.
+  // Throws std::system_error when the system gives fewer threads; Create is for numbers that come from a user.
   explicit ThreadPool(int num_threads);
+  static Result<std::unique_ptr<ThreadPool>> Create(int num_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -45,6 +50,7 @@ class ThreadPool {
 
  private:
   using TaskFn = void (*)(void* context, int64_t task, int worker);
+  void StopAll();
   void RunErased(int64_t num_tasks, TaskFn fn, void* context);
   void WorkerLoop(int worker);
   bool RunOne(uint64_t generation, int worker);  // false when no task of this job is left

@@ -111,7 +111,8 @@ std::string DoctorText(const Json& report) {
 Status Doctor(const DoctorFlags& flags, CliContext& context) {
   const Machine machine = ReadMachine();
   const int threads = context.ThreadCount();
-  ThreadPool pool(threads);
+  MINKE_ASSIGN(const auto started, ThreadPool::Create(threads));
+  ThreadPool& pool = *started;
   const double memory_rate = MeasureMemoryBandwidth(pool, machine.available_bytes);
   std::error_code ignored;
   const std::string folder =

@@ -78,11 +78,14 @@ Status Inspect(const InspectFlags& flags, CliContext& context) {
                        {"latent_dim", layout.latent_dim},
                        {"index_head_dim", layout.index_head_dim}};
     report["unused"] = UnusedTensors(*opened.model);
-    if (opened.config->num_nextn_predict_layers > 0 && !opened.model->has_mtp())
-      unsupported.push_back("MTP: config.json promises the layer, but the files do not have it");
+    if (opened.config->num_nextn_predict_layers > 0 && !opened.model->has_mtp()) {
+      report["architecture"]["mtp_layers"] = 0;
+      unsupported.push_back("MTP: the files have no such layer; nothing drafts ahead");
+    }
   }
   if (flags.verify && opened.checkpoint) {
-    ThreadPool pool(context.ThreadCount());
+    MINKE_ASSIGN(const auto started, ThreadPool::Create(context.ThreadCount()));
+    ThreadPool& pool = *started;
     Verification verification = VerifyCheckpoint(*opened.checkpoint, pool, !context.quiet);
     report["verify"] = std::move(verification.json);
     if (!verification.problem) opened.problems.push_back(verification.problem.error());

@@ -84,17 +84,18 @@ Status ScoreIds(const ScoreFlags& flags, const CliContext& context, std::shared_
   const bool keep = !flags.out.empty();
   if (keep) {
     const int64_t taps = flags.taps ? (config.num_hidden_layers + 2) * config.hidden_size + 2 * config.vocab_size : 0;
-    MINKE_TRY(CheckMemory(facts.tokens * (config.vocab_size + taps) * 4, "the results of " + flags.ids));
+    MINKE_TRY(CheckMemory(4.0 * static_cast<double>(facts.tokens) * static_cast<double>(config.vocab_size + taps), "the results of " + flags.ids));
   }
 
   ScoreRunOptions options;
   options.chunk = flags.step ? 1 : flags.chunk;
   options.attention = flags.attention_mode(), options.mla_form = flags.mla_form();
   options.taps = flags.taps;
-  ThreadPool pool(context.ThreadCount());
+  MINKE_ASSIGN(const auto threads, ThreadPool::Create(context.ThreadCount()));
+  ThreadPool& pool = *threads;
   ScoreRecord record(lengths, config.num_hidden_layers);
   {
-    MINKE_ASSIGN(const auto runner, ScoreRunner::Create(*model, kernels, pool, static_cast<int64_t>(ids.size()), longest,
+    MINKE_ASSIGN(const auto runner, ScoreRunner::Create(*model, kernels, pool, lengths,
                                                         options));
     Progress progress("scoring", "tokens", !context.quiet);
     int64_t done = 0;
@@ -179,7 +180,8 @@ Status Score(const ScoreFlags& flags, CliContext& context) {
     ScoreRunOptions options;
     options.chunk = flags.step ? 1 : flags.chunk;
     options.attention = flags.attention_mode(), options.mla_form = flags.mla_form();
-    ThreadPool pool(context.ThreadCount());
+    MINKE_ASSIGN(const auto threads, ThreadPool::Create(context.ThreadCount()));
+    ThreadPool& pool = *threads;
     Progress progress("scoring", "tokens", !context.quiet);
     MINKE_ASSIGN(facts.perplexity, MeasurePerplexity(opened, *kernels, pool, flags.text, flags.window, options, progress));
     facts.tokens = facts.perplexity->tokens;

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "minke/engine/available_memory.h"
+#include "minke/base/available_memory.h"
 #include "minke/engine/engine.h"
 #include "minke/model/facts.h"
 #include "minke/tensor/checkpoint.h"

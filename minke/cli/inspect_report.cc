@@ -154,11 +154,12 @@ Verification VerifyCheckpoint(const Checkpoint& checkpoint, ThreadPool& pool, bo
   Progress progress("verifying", "MB", show_progress);
   const double start = MonotonicSeconds();
   double done = 0;
+  const double total = static_cast<double>(checkpoint.total_bytes());
   for (const auto& file : checkpoint.files()) {
     for (const auto& [name, tensor] : file->tensors()) {
       const auto found = FindBadValues(tensor, IsScale(name) ? ValueRule::kPositive : ValueRule::kFinite, pool);
       done += static_cast<double>(tensor.bytes.size());
-      progress.Update(done / 1e6, static_cast<double>(checkpoint.total_bytes()) / 1e6);
+      progress.Update(done / 1e6, total / 1e6);
       if (!found) continue;
       const std::string place = PlaceText(found->first, tensor.shape);
       bad.push_back({{"file", file->file().path()},

@@ -13,7 +13,7 @@
 
 #include "minke/base/file.h"
 #include "minke/cli/terminal.h"
-#include "minke/engine/available_memory.h"
+#include "minke/base/available_memory.h"
 
 namespace minke {
 namespace {

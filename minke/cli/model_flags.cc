@@ -1,6 +1,7 @@
 #include "minke/cli/model_flags.h"
 
-#include "minke/engine/available_memory.h"
+#include "minke/base/available_memory.h"
+#include "minke/model/facts.h"
 
 namespace minke {
 
@@ -24,6 +25,10 @@ Result<OpenedModel> OpenModel(const ModelFlags& flags, const CliContext& context
   OpenedModel opened;
   MINKE_ASSIGN(opened.path, FindModel(flags.model));
   MINKE_ASSIGN(opened.model, Model::Open(opened.path.path));
+  if (const auto& unused = UnusedTensors(*opened.model); !unused.empty()) {
+    context.Warn(fmt::format("{}: {} tensors are not used, {} the first: config.json does not call for them",
+                             opened.path.name, unused.size(), unused.front()));
+  }
   if (context.verbose) context.Note(fmt::format("model {}: {}", opened.path.name, opened.path.path));
   return opened;
 }
@@ -34,11 +39,11 @@ std::string DescribeAttention(const ModelConfig& config, Attention attention) {
   return fmt::format("dsa (selects {})", config.index_topk);
 }
 
-Status CheckMemory(int64_t bytes, std::string_view what) {
+Status CheckMemory(double bytes, std::string_view what) {
   const int64_t available = AvailableMemoryBytes();
-  if (bytes <= available) return {};
-  return Fail(Code::kNoMemory, "not enough memory: {} needs {} MiB, {} MiB are available: use less of it or another machine",
-              what, (bytes + (1 << 20) - 1) >> 20, available >> 20);
+  if (bytes <= static_cast<double>(available)) return {};
+  return Fail(Code::kNoMemory, "not enough memory: {} needs {:.0f} MiB, {} MiB are available: use less of it or another machine",
+              what, bytes / (1 << 20), available >> 20);
 }
 
 }  // namespace minke

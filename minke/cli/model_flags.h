@@ -35,6 +35,6 @@ Result<OpenedModel> OpenModel(const ModelFlags& flags, const CliContext& context
 std::string DescribeAttention(const ModelConfig& config, Attention attention);
 
 // kNoMemory with both numbers when `bytes` for `what` cannot be had.
-Status CheckMemory(int64_t bytes, std::string_view what);
+Status CheckMemory(double bytes, std::string_view what);
 
 }  // namespace minke

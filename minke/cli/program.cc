@@ -5,6 +5,7 @@
 #include <new>
 
 #include "minke/base/file.h"
+#include "minke/kernels/kernel_set.h"
 #include "minke/cli/command.h"
 #include "minke/cli/settings.h"
 #include "minke/cli/signals.h"
@@ -46,7 +47,8 @@ std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
   for (const std::string& argument : rest) {
     if (argument.size() < 2 || argument[0] != '-') continue;
     const std::string name = argument.substr(0, argument.find('='));
-    const std::string near = NearestName(name.substr(name.find_first_not_of('-')), FlagNames(app));
+    const size_t letters = name.find_first_not_of('-');
+    const std::string near = letters == std::string::npos ? "" : NearestName(name.substr(letters), FlagNames(app));
     if (near.empty()) return fmt::format("unknown flag {}: see {}", name, help);
     return fmt::format("unknown flag {}: did you mean --{}? (see {})", name, near, help);
   }
@@ -129,6 +131,7 @@ int RunProgram(std::vector<std::string> arguments) {
   if (version) {
     Status status = context.out.Write(VersionText(context.isa));
     if (status) status = context.out.Flush();
+    if (const auto chosen = ChooseKernelSet(context.isa); status && !chosen) status = Fail(chosen.error());
     return Report(context, status);
   }
   Status status = Act(context);

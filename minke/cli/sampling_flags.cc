@@ -33,8 +33,12 @@ Status TakeRecommended(const std::string& folder, SamplingParams& params) {
   const auto number = [&](const char* key, auto& value) -> Status {
     const auto found = json.find(key);
     if (found == json.end() || found->is_null()) return {};
-    if (!found->is_number()) return Fail(Code::kDamaged, "{}: {} is not a number", path, key);
-    value = found->get<std::decay_t<decltype(value)>>();
+    constexpr bool kIsCount = std::is_integral_v<std::decay_t<decltype(value)>>;
+    constexpr double kMost = 1 << 30;  // far above any vocabulary or temperature
+    if (!(kIsCount ? found->is_number_integer() : found->is_number()) || !(found->template get<double>() >= 0) ||
+        found->template get<double>() > kMost)
+      return Fail(Code::kDamaged, "{}: {} is not a {} from 0 to {}", path, key, kIsCount ? "whole number" : "number", kMost);
+    value = found->template get<std::decay_t<decltype(value)>>();
     return {};
   };
   MINKE_TRY(number("temperature", params.temperature));

@@ -1,5 +1,6 @@
 #include "minke/cli/score_prompts.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "minke/tensor/safetensors.h"
@@ -45,6 +46,14 @@ Result<std::vector<ScorePrompt>> ReadScorePrompts(const std::string& path, int64
       return Fail(Code::kInvalidArgument, "{}: has both input_ids and input_ids.0: keep one of the two forms", path);
     }
     MINKE_TRY(add(*tensor, suffix));
+  }
+  for (const auto& [name, tensor] : file->tensors()) {
+    if (!name.starts_with("input_ids")) continue;  // an expected.safetensors may serve as the prompt's file
+    const std::string suffix = name.substr(std::string_view("input_ids").size());
+    if (std::ranges::find(prompts, suffix, &ScorePrompt::suffix) == prompts.end()) {
+      return Fail(Code::kInvalidArgument, "{}: {} would be left out: number the prompts input_ids.0, input_ids.1, ... without gaps",
+                  path, name);
+    }
   }
   MINKE_TRY(file->file().Health());
   if (prompts.empty()) return Fail(Code::kInvalidArgument, "{}: no tensor input_ids or input_ids.0: add one (I64, [S])", path);

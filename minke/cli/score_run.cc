@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "minke/cli/model_flags.h"
+
 namespace minke {
 namespace {
 
@@ -13,9 +15,10 @@ int64_t MostRows(const ModelConfig& config) {
 }  // namespace
 
 Result<std::unique_ptr<ScoreRunner>> ScoreRunner::Create(const Model& model, const KernelSet& kernels, ThreadPool& pool,
-                                                         int64_t num_prompts, int64_t longest_prompt,
+                                                         std::span<const int64_t> lengths,
                                                          const ScoreRunOptions& options) {
   const ModelConfig& config = model.config();
+  const int64_t num_prompts = static_cast<int64_t>(lengths.size()), longest_prompt = std::ranges::max(lengths);
   if (longest_prompt > config.max_position_embeddings) {
     return Fail(Code::kInvalidArgument, "prompt of {} tokens exceeds the model's context of {}", longest_prompt,
                 config.max_position_embeddings);
@@ -23,13 +26,19 @@ Result<std::unique_ptr<ScoreRunner>> ScoreRunner::Create(const Model& model, con
   const int64_t fair = std::max<int64_t>(1, MostRows(config) / num_prompts);
   const int64_t chunk = std::min(longest_prompt, options.chunk > 0 ? options.chunk : fair);
   auto runner = std::unique_ptr<ScoreRunner>(new ScoreRunner(model, options, chunk));
-  MINKE_ASSIGN(runner->pages_,
-               PagePool::Create(model.cache_layout(), num_prompts * PagePool::PagesFor(longest_prompt)));
+  int64_t num_pages = 0;
+  for (const int64_t length : lengths) num_pages += PagePool::PagesFor(length);
   ForwardOptions forward;
   forward.max_batch_tokens = forward.max_logit_rows = num_prompts * chunk;
   forward.max_context = longest_prompt;
   forward.attention = options.attention;
   forward.mla_form = options.mla_form;
+  const CacheLayout layout = model.cache_layout();
+  const double cache_bytes = static_cast<double>(num_pages) * static_cast<double>(layout.page_floats()) * sizeof(float);
+  MINKE_TRY(CheckMemory(cache_bytes + static_cast<double>(Forward::ScratchBytes(model, pool.num_threads(), forward)),
+                        fmt::format("a cache for {} prompts of up to {} tokens, with the activations,", num_prompts,
+                                    longest_prompt)));
+  MINKE_ASSIGN(runner->pages_, PagePool::Create(layout, num_pages));
   MINKE_ASSIGN(runner->forward_, Forward::Create(model, kernels, pool, forward));
   return runner;
 }

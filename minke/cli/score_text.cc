@@ -37,8 +37,8 @@ Result<Perplexity> MeasurePerplexity(const OpenedModel& opened, const KernelSet&
   Perplexity result;
   result.tokens = static_cast<int64_t>(ids.size());
   const int64_t at_once = std::min<int64_t>(kWindowsAtOnce, static_cast<int64_t>(windows.size()));
-  MINKE_ASSIGN(const auto runner, ScoreRunner::Create(*opened.model, kernels, pool, at_once,
-                                                      static_cast<int64_t>(windows[0].size()), options));
+  const std::vector<int64_t> lengths(static_cast<size_t>(at_once), static_cast<int64_t>(windows[0].size()));
+  MINKE_ASSIGN(const auto runner, ScoreRunner::Create(*opened.model, kernels, pool, lengths, options));
   const double start = MonotonicSeconds();
   int64_t done = 0;
   for (size_t first = 0; first < windows.size(); first += static_cast<size_t>(at_once)) {

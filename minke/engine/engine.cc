@@ -3,9 +3,10 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
-#include "minke/engine/available_memory.h"
+#include "minke/base/available_memory.h"
 #include "minke/engine/page_pool.h"
 #include "minke/engine/worker.h"
 
@@ -21,13 +22,16 @@ Result<int64_t> ChooseContext(const EngineOptions& options) {
   return Fail(Code::kInvalidArgument, "context is {}, the model allows 2 to {}", context, most);
 }
 
-// How many pages the cache gets: never more than all running sequences could fill.
-Result<int64_t> ChoosePages(const EngineOptions& options, int64_t context, int64_t page_bytes) {
+// How many pages the cache gets: never more than all running sequences could fill, and what it takes together with
+// the activations is there.
+Result<int64_t> ChoosePages(const EngineOptions& options, int64_t context, int64_t page_bytes, int64_t scratch_bytes) {
   const int64_t useful = options.max_sequences * PagePool::PagesFor(context);
-  const int64_t available = AvailableMemoryBytes();
-  if (options.cache_bytes > available) {
-    return Fail(Code::kNoMemory, "a cache of {} bytes was asked for, {} bytes of memory are available",
-                options.cache_bytes, available);
+  const int64_t available = AvailableMemoryBytes() - scratch_bytes;
+  if (available <= 0 || options.cache_bytes > available) {
+    return Fail(Code::kNoMemory,
+                "activations take {} MiB and a cache of {} MiB was asked for, {} MiB of memory are available; lower the "
+                "context or the batch",
+                scratch_bytes >> 20, options.cache_bytes >> 20, AvailableMemoryBytes() >> 20);
   }
   const int64_t bytes = options.cache_bytes > 0 ? options.cache_bytes : available / 2;
   const int64_t pages = std::min(useful, bytes / page_bytes);
@@ -69,15 +73,16 @@ Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
   MINKE_ASSIGN(parts.context, ChooseContext(options));
   const CacheLayout layout = options.model->cache_layout();
   const int64_t page_bytes = layout.page_floats() * static_cast<int64_t>(sizeof(float));
-  MINKE_ASSIGN(const int64_t num_pages, ChoosePages(options, parts.context, page_bytes));
-  const PagePool::Fill fill = options.poison_cache ? PagePool::Fill::kPoison : PagePool::Fill::kNone;
-  MINKE_ASSIGN(parts.pages, PagePool::Create(layout, num_pages, fill));
-  parts.threads = std::make_unique<ThreadPool>(options.num_threads);
   const ForwardOptions forward{.max_batch_tokens = options.max_batch_tokens,
                                .max_logit_rows = options.max_sequences,
                                .max_context = parts.context,
                                .attention = options.attention,
                                .mla_form = options.mla_form};
+  const int64_t scratch_bytes = Forward::ScratchBytes(*options.model, options.num_threads, forward);
+  MINKE_ASSIGN(const int64_t num_pages, ChoosePages(options, parts.context, page_bytes, scratch_bytes));
+  const PagePool::Fill fill = options.poison_cache ? PagePool::Fill::kPoison : PagePool::Fill::kNone;
+  MINKE_ASSIGN(parts.pages, PagePool::Create(layout, num_pages, fill));
+  MINKE_ASSIGN(parts.threads, ThreadPool::Create(options.num_threads));
   MINKE_ASSIGN(parts.forward, Forward::Create(*options.model, *parts.kernels, *parts.threads, forward));
   parts.scheduler = {.max_batch_tokens = options.max_batch_tokens,
                      .max_sequences = options.max_sequences,
@@ -87,7 +92,11 @@ Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
                       .context = parts.context,
                       .num_pages = num_pages,
                       .has_text = static_cast<bool>(options.token_bytes)};
-  return std::unique_ptr<Engine>(new Engine(limits, std::make_unique<Worker>(std::move(parts))));
+  try {
+    return std::unique_ptr<Engine>(new Engine(limits, std::make_unique<Worker>(std::move(parts))));
+  } catch (const std::system_error& e) {
+    return Fail(Code::kNoMemory, "the engine's thread cannot be started: {}", e.what());
+  }
 }
 
 Engine::Engine(const Limits& limits, std::unique_ptr<Worker> worker) : limits_(limits), worker_(std::move(worker)) {}

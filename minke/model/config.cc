@@ -245,10 +245,17 @@ void ReadRope(ConfigFields& f, const FamilyDefaults& d, ModelConfig& c) {
   ConfigFields s(object ? *object : kEmpty, f.where() + ": " + name);
   // ln(theta) divides, so it must be above 1.
   constexpr double kMinTheta = 1.001, kMaxTheta = 1e15;
+  if (newer && f.Find("rope_scaling"))
+    f.Refuse(Code::kDamaged, "rope_parameters", "stands beside rope_scaling; keep one of the two dialects");
   ConfigFields& with_theta = newer && s.Find("rope_theta") ? s : f;
   c.rope_theta = d.rope_theta > 0 ? with_theta.Number("rope_theta", d.rope_theta, kMinTheta, kMaxTheta)
                                   : with_theta.RequiredNumber("rope_theta", kMinTheta, kMaxTheta);
 
+  if (newer && s.Find("rope_theta") && f.Find("rope_theta") &&
+      f.Number("rope_theta", 0, kMinTheta, kMaxTheta) != c.rope_theta)
+    f.Refuse(Code::kDamaged, "rope_theta", "differs from the one in rope_parameters ({})", c.rope_theta);
+  if (!s.Find("type") && !s.Find("rope_type") && s.Find("factor"))
+    s.Refuse(Code::kDamaged, "rope_type", "is missing beside factor; say \"yarn\" or \"default\"");
   const std::string older_type = s.String("type", "default");
   const std::string type = s.String("rope_type", older_type);
   if (s.Find("type") && type != older_type)

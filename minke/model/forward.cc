@@ -4,9 +4,13 @@
 #include <new>
 #include <numeric>
 
+#include "minke/base/available_memory.h"
 #include "minke/model/pass.h"
 
 namespace minke {
+namespace {
+constexpr int64_t kMostRows = 1 << 18;  // tasks of one fork are counted in 20 bits
+}
 
 struct Forward::Impl {
   Impl(const Model& m, const KernelSet& k, ThreadPool& p, const ForwardOptions& o, size_t arena_bytes)
@@ -109,6 +113,12 @@ TensorView<const float, 2> Forward::Impl::RunHead(const Pass& pass, const Weight
 Forward::Forward(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Forward::~Forward() = default;
 
+int64_t Forward::ScratchBytes(const Model& model, int num_threads, const ForwardOptions& options) {
+  Arena measure;
+  Scratch(measure, model.config(), options, num_threads, model.has_mtp());
+  return static_cast<int64_t>(measure.used_bytes());
+}
+
 Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const KernelSet& kernels, ThreadPool& pool,
                                                  const ForwardOptions& options) {
   const ModelConfig& c = model.config();
@@ -117,16 +127,22 @@ Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const Kerne
   if (options.max_context > c.max_position_embeddings)
     return Fail(Code::kInvalidArgument, "context: {} tokens asked for, but the model has {} positions",
                 options.max_context, c.max_position_embeddings);
-  Arena measure;
-  Scratch(measure, c, options, pool.num_threads(), model.has_mtp());
+  if (options.max_batch_tokens > kMostRows || options.max_logit_rows > kMostRows)
+    return Fail(Code::kInvalidArgument, "batch: {} tokens asked for, one step takes at most {}; use smaller chunks",
+                std::max(options.max_batch_tokens, options.max_logit_rows), kMostRows);
+  const int64_t bytes = ScratchBytes(model, pool.num_threads(), options);
+  // Asked before taken: the system promises memory that it does not have.
+  const Error no_memory{
+      Code::kNoMemory,
+      fmt::format("activations: {} MiB for {} batch tokens at a context of {} are needed, {} MiB are available; lower the "
+                  "context or the batch",
+                  bytes >> 20, options.max_batch_tokens, options.max_context, AvailableMemoryBytes() >> 20)};
+  if (bytes > AvailableMemoryBytes()) return Fail(no_memory);
   try {
     return std::unique_ptr<Forward>(
-        new Forward(std::make_unique<Impl>(model, kernels, pool, options, measure.used_bytes())));
+        new Forward(std::make_unique<Impl>(model, kernels, pool, options, static_cast<size_t>(bytes))));
   } catch (const std::bad_alloc&) {
-    return Fail(
-        Code::kNoMemory,
-        "activations: {} MiB for {} batch tokens at a context of {} cannot be had; lower the context or the batch",
-        measure.used_bytes() >> 20, options.max_batch_tokens, options.max_context);
+    return Fail(no_memory);
   }
 }
 

@@ -62,6 +62,8 @@ class Forward {
   static Result<std::unique_ptr<Forward>> Create(const Model& model, const KernelSet& kernels, ThreadPool& pool,
                                                  const ForwardOptions& options);
   ~Forward();
+  // What Create will take for activations, for a pool of `num_threads`.
+  static int64_t ScratchBytes(const Model& model, int num_threads, const ForwardOptions& options);
 
   // Appends the items' rows to their caches and returns F32 logits [wanted rows, vocab_size] in batch order,
   // valid until the next Run.

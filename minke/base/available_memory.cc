@@ -1,4 +1,4 @@
-#include "minke/engine/available_memory.h"
+#include "minke/base/available_memory.h"
 
 #include <algorithm>
 #include <fstream>
