@@ -5,12 +5,12 @@
 #include <new>
 
 #include "minke/base/file.h"
-#include "minke/kernels/kernel_set.h"
 #include "minke/cli/command.h"
 #include "minke/cli/settings.h"
 #include "minke/cli/signals.h"
 #include "minke/cli/terminal.h"
 #include "minke/cli/version.h"
+#include "minke/kernels/kernel_set.h"
 
 namespace minke {
 namespace {
