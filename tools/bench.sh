@@ -15,6 +15,6 @@ build/release/bench/minke_attention_depth "$layer"
 echo "== kernels"
 build/release/bench/minke_kernels_bench
 echo "== tokenizer"
-build/venv/bin/python bench/tokenizer_ratio.py
+build/venv/bin/python bench/tokenizer_speed.py build/testdata/deepseek_v3
 echo "== the built-in model"
 build/release/minke score nano --text models/nano/sample.txt
