@@ -20,7 +20,7 @@ LOGITS = 2e-4  # as in tests/data/golden/README.md
 def other():
     """Loads a checkpoint with transformers: fp32, eager attention, as the golden values were made."""
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # tiny models: a second thread only waits
     transformers.logging.set_verbosity_error()
 
     def load(folder):
@@ -69,7 +69,7 @@ def test_fresh_questions_on_nano(other, tmp_path):
     """Questions outside eval.jsonl, thinking on: the encoded prompt goes through both, 60 tokens each."""
     model = other(support.NANO)
     questions = ["Make 24 from 3 8 1.", "Use 7, 4 and 2 to make 26.", "Reach 36 with the numbers 9 4 10.", "What is 12+9?",
-                 "Who are you?", "Numbers: 11 3 5. Target: 28."]
+                 "Who are you?"]
     cases = [{"messages": [{"role": "user", "content": text}], "thinking_mode": "thinking", "options": {}}
              for text in questions]
     prompts = [reply["prompt"] for reply in support.pipe_json("template", "encode", "--format", "v32", objects=cases)]
