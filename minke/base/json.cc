@@ -31,6 +31,14 @@ class LimitedSax : public nlohmann::detail::json_sax_dom_parser<Value> {
     --depth_;
     return Base::end_array();
   }
+  bool null() { return Count() && Base::null(); }
+  bool boolean(bool value) { return Count() && Base::boolean(value); }
+  bool number_integer(typename Value::number_integer_t value) { return Count() && Base::number_integer(value); }
+  bool number_unsigned(typename Value::number_unsigned_t value) { return Count() && Base::number_unsigned(value); }
+  bool number_float(typename Value::number_float_t value, const typename Value::string_t& text) {
+    return Count() && Base::number_float(value, text);
+  }
+  bool string(typename Value::string_t& value) { return Count() && Base::string(value); }
   bool key(typename Value::string_t& name) {
     if (refuse_duplicates_ && !keys_.back().insert(name).second) {
       problem_ = fmt::format("the key \"{}\" appears twice", name.substr(0, 80));
@@ -45,7 +53,13 @@ class LimitedSax : public nlohmann::detail::json_sax_dom_parser<Value> {
   const std::string& problem() const { return problem_; }
 
  private:
+  bool Count() {
+    if (++values_ <= limits_.max_values) return true;
+    problem_ = fmt::format("more than {} values", limits_.max_values);
+    return false;
+  }
   bool Enter() {
+    if (!Count()) return false;
     if (++depth_ <= limits_.max_depth) return true;
     problem_ = fmt::format("nested deeper than {}", limits_.max_depth);
     return false;
@@ -54,6 +68,7 @@ class LimitedSax : public nlohmann::detail::json_sax_dom_parser<Value> {
   JsonLimits limits_;
   bool refuse_duplicates_;
   int depth_ = 0;
+  int64_t values_ = 0;
   std::vector<std::set<std::string, std::less<>>> keys_;
   std::string problem_;
 };

@@ -14,6 +14,7 @@ using OrderedJson = nlohmann::ordered_json;  // keys as written; for what a prom
 
 struct JsonLimits {
   int max_depth = 64;
+  int64_t max_values = int64_t{1} << 22;  // of any kind; a checkpoint index of V3.2 has 0.1 million
 };
 
 // `where` names the file or field for the error message. Errors: kDamaged with the byte offset.

@@ -49,5 +49,13 @@ TEST(Json, OrderedKeepsKeysAsWritten) {
 
 TEST(Json, DumpReplacesInvalidUtf8) { EXPECT_EQ(DumpJson(Json("a\xff")), "\"a\xEF\xBF\xBD\""); }
 
+TEST(Json, RefusesMoreValuesThanAsked) {
+  const JsonLimits limits{.max_values = 4};
+  EXPECT_TRUE(ParseJson("[1, 2, {}]", "test", limits));
+  const auto many = ParseJson("[1, 2, 3, {}]", "test", limits);
+  ASSERT_FALSE(many);
+  EXPECT_EQ(many.error().code, Code::kDamaged);
+}
+
 }  // namespace
 }  // namespace minke

@@ -155,8 +155,11 @@ class Encoder {
 
   // Results belong to the calls of the assistant message before them, by position.
   Status ToolResult(size_t i) {
-    size_t caller = i;
-    while (caller > 0 && all_[caller]->role == "tool") --caller;
+    if (i == first_ || all_[i - 1]->role != "tool") {  // the first of a group, or one that the context began
+      caller_ = i;
+      while (caller_ > 0 && all_[caller_]->role == "tool") --caller_;
+    }
+    const size_t caller = caller_;
     if (all_[caller]->role != "assistant" || all_[caller]->tool_calls.empty())
       return Wrong(i, "a tool result needs an assistant message with tool_calls before it");
     const size_t number = i - caller, calls = all_[caller]->tool_calls.size();
@@ -173,6 +176,7 @@ class Encoder {
   const bool thinking_;
   std::vector<const Message*> all_;
   size_t first_ = 0;   // of the messages to render
+  size_t caller_ = 0;  // whose calls the current group of tool results answers
   int64_t last_ = -1;  // the last user or developer message
   std::string out_;
 };

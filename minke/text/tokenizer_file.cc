@@ -4,6 +4,8 @@ namespace minke {
 namespace {
 
 constexpr int kMaxDepth = 32;
+// Values outside vocab and merges; DeepSeek's files have about 6,000. Bounds the memory of a damaged file.
+constexpr int64_t kMaxValues = 1 << 18;
 
 // Builds a tree of everything but model.vocab and model.merges.
 class TokenizerSax : public nlohmann::detail::json_sax_dom_parser<Json> {
@@ -100,6 +102,7 @@ class TokenizerSax : public nlohmann::detail::json_sax_dom_parser<Json> {
   // A value that belongs to the tree; one inside the two lists has the wrong type.
   bool Tree(const char* what) {
     capture_ = kNothing;
+    if (++values_ > kMaxValues) return Wrong("more than {} values beside vocab and merges", kMaxValues);
     if (inside_ == Inside::kTree) return true;
     return Wrong("{} inside model.{}", what, inside_ == Inside::kVocab ? "vocab" : "merges");
   }
@@ -119,6 +122,7 @@ class TokenizerSax : public nlohmann::detail::json_sax_dom_parser<Json> {
   Capture capture_ = kNothing;  // the list that starts if the next value is one
   bool in_model_ = false;
   int depth_ = 0;
+  int64_t values_ = 0;
   std::vector<std::string> parts_;
   std::string problem_;
 };

@@ -12,13 +12,14 @@ namespace {
 // More than any vocabulary has; it bounds the tables that a damaged id could ask for.
 constexpr int64_t kMaxId = int64_t{1} << 20;
 
-Json Field(const Json& object, const char* name) {
-  if (!object.is_object()) return nullptr;
+const Json& Field(const Json& object, const char* name) {
+  static const Json kNull;
+  if (!object.is_object()) return kNull;
   const auto it = object.find(name);
-  return it == object.end() ? Json(nullptr) : *it;
+  return it == object.end() ? kNull : *it;
 }
 std::string TypeOf(const Json& value) {
-  const Json type = Field(value, "type");
+  const Json& type = Field(value, "type");
   return type.is_string() ? type.get<std::string>() : value.is_null() ? "null" : "without a type";
 }
 // Absent, null, false, zero, "" or []: the feature is not used.
@@ -56,10 +57,10 @@ class Loader {
   }
 
   Status CheckModel() const {
-    const Json model = Field(file_.rest, "model");
+    const Json& model = Field(file_.rest, "model");
     if (!model.is_object()) return Damaged("not a tokenizer: it has no object \"model\"");
     // Files from before the field existed are recognised by their merges.
-    const Json type = Field(model, "type");
+    const Json& type = Field(model, "type");
     if (!type.is_null() && type != Json("BPE"))
       return Unsupported("the tokenizer model is {}, only BPE is supported", TypeOf(model));
     for (const char* name : {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback",
@@ -69,20 +70,20 @@ class Loader {
   }
 
   Status CheckPipeline() const {
-    const Json normalizer = Field(file_.rest, "normalizer");
+    const Json& normalizer = Field(file_.rest, "normalizer");
     if (!normalizer.is_null() && !(TypeOf(normalizer) == "Sequence" && Off(Field(normalizer, "normalizers"))))
       return Unsupported("the normalizer {} is not supported", TypeOf(normalizer));
     if (const std::string decoder = TypeOf(Field(file_.rest, "decoder")); decoder != "ByteLevel")
       return Unsupported("the decoder {} is not supported, only ByteLevel", decoder);
 
-    const Json pre_tokenizer = Field(file_.rest, "pre_tokenizer");
-    const Json steps = Field(pre_tokenizer, "pretokenizers");
+    const Json& pre_tokenizer = Field(file_.rest, "pre_tokenizer");
+    const Json& steps = Field(pre_tokenizer, "pretokenizers");
     if (TypeOf(pre_tokenizer) != "Sequence" || !steps.is_array())
       return Unsupported("the pre-tokenizer {} is not supported, only DeepSeek-V3's sequence", TypeOf(pre_tokenizer));
     constexpr size_t kSplits = std::size(kV3Patterns);
     for (size_t i = 0; i < steps.size(); ++i) {
       if (i < kSplits) {
-        const Json regex = Field(Field(steps[i], "pattern"), "Regex");
+        const Json& regex = Field(Field(steps[i], "pattern"), "Regex");
         if (TypeOf(steps[i]) != "Split" || !regex.is_string() || Field(steps[i], "behavior") != Json("Isolated") ||
             !Off(Field(steps[i], "invert")))
           return Unsupported("step {} of the pre-tokenizer ({}) is not a split by a pattern", i, TypeOf(steps[i]));
@@ -129,7 +130,7 @@ class Loader {
     if (!added_.is_array() && !added_.is_null()) return Damaged("added_tokens is not a list");
     for (size_t i = 0; i < added_.size(); ++i) {
       const Json& entry = added_[i];
-      const Json id_field = Field(entry, "id");
+      const Json& id_field = Field(entry, "id");
       if (!id_field.is_number_integer() || !Field(entry, "content").is_string())
         return Damaged("added_tokens[{}] has no id or no content", i);
       const std::string& content = entry.find("content")->get_ref<const std::string&>();

@@ -1,6 +1,6 @@
 // First include of every ISA unit. Such a unit is compiled with newer flags than the rest, so it must not
 // emit anything that the linker could share with others: no standard containers or algorithms, no inline
-// members of our own types, everything in the unit's unnamed namespace (tests/no_isa_leak.py checks).
+// members of our own types, everything in the unit's unnamed namespace (tests/no_isa_leak_test.py checks).
 #pragma once
 
 #include <cstdint>
