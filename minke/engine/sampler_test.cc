@@ -35,7 +35,7 @@ TokenId DrawOne(std::span<const float> logits, const SamplingParams& params, con
 std::vector<double> NaiveDistribution(std::span<const float> logits, const SamplingParams& params) {
   std::vector<int> order(logits.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
-  std::ranges::stable_sort(order, [&](int a, int b) { return logits[a] > logits[b]; });
+  std::ranges::sort(order, [&](int a, int b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
   if (params.top_k > 0 && params.top_k < static_cast<int64_t>(order.size())) order.resize(params.top_k);
   std::vector<double> p(logits.size(), 0);
   double total = 0;
