@@ -14,6 +14,7 @@ namespace minke {
 namespace {
 
 constexpr int kMostThreads = 1024;
+constexpr int64_t kMostBatchTokens = 1 << 20;  // keeps every size computed below far from overflow
 
 Result<int64_t> ChooseContext(const EngineOptions& options) {
   const int64_t most = options.model->config().max_position_embeddings;
@@ -28,10 +29,11 @@ Result<int64_t> ChoosePages(const EngineOptions& options, int64_t context, int64
   const int64_t useful = options.max_sequences * PagePool::PagesFor(context);
   const int64_t available = AvailableMemoryBytes() - scratch_bytes;
   if (available <= 0 || options.cache_bytes > available) {
-    return Fail(Code::kNoMemory,
-                "activations take {} MiB and a cache of {} MiB was asked for, {} MiB of memory are available; lower the "
-                "context or the batch",
-                scratch_bytes >> 20, options.cache_bytes >> 20, AvailableMemoryBytes() >> 20);
+    return Fail(
+        Code::kNoMemory,
+        "activations take {} MiB and a cache of {} MiB was asked for, {} MiB of memory are available; lower the "
+        "context or the batch",
+        scratch_bytes >> 20, options.cache_bytes >> 20, AvailableMemoryBytes() >> 20);
   }
   const int64_t bytes = options.cache_bytes > 0 ? options.cache_bytes : available / 2;
   const int64_t pages = std::min(useful, bytes / page_bytes);
@@ -52,6 +54,10 @@ Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
   if (!options.model) return Fail(Code::kInvalidArgument, "the engine needs a model");
   if (options.num_threads < 1 || options.num_threads > kMostThreads) {
     return Fail(Code::kInvalidArgument, "num_threads is {}, allowed is 1 to {}", options.num_threads, kMostThreads);
+  }
+  if (options.max_batch_tokens < 1 || options.max_batch_tokens > kMostBatchTokens) {
+    return Fail(Code::kInvalidArgument, "max_batch_tokens is {}, allowed is 1 to {}", options.max_batch_tokens,
+                kMostBatchTokens);
   }
   if (options.max_sequences < 1 || options.max_sequences > options.max_batch_tokens) {
     return Fail(Code::kInvalidArgument, "max_sequences is {}, allowed is 1 to max_batch_tokens ({})",
