@@ -234,6 +234,7 @@ void RegisterAll(const KernelSet& set) {
     const std::string name(DTypeName(dtype));
     add("matmul/" + name + "/1x9216x7168", [&, dtype](benchmark::State& s) { MatMul(s, set, dtype, 1, 9216, 7168); });
     add("matmul/" + name + "/1x64x2048", [&, dtype](benchmark::State& s) { MatMul(s, set, dtype, 1, 64, 2048); });
+    add("matmul/" + name + "/48x64x2048", [&, dtype](benchmark::State& s) { MatMul(s, set, dtype, 48, 64, 2048); });
     for (const int64_t rows : {4, 16, 128})
       add(fmt::format("matmul/{}/{}x512x7168", name, rows),
           [&, dtype, rows](benchmark::State& s) { MatMul(s, set, dtype, rows, 512, 7168); });

@@ -8,10 +8,12 @@ namespace {
 
 constexpr DType kFormats[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3};
 
-// Bound of a dot product of n products: spacing * sqrt(n) / 2 + 2 spacings of the sum of |products|, and one
-// subnormal step an addition. (The worst case is n / 16 + 5 half spacings; rounding errors are not all of one sign.)
+// Bound of a dot product of n products: spacing * sqrt(n) / 2 + 2 spacings of the sum of |products|, and for each a
+// subnormal step of x * scale times the largest code. (The worst case is n / 16 + 5 half spacings; rounding errors are
+// not all of one sign.)
 double DotBound(double absolute_sum, int64_t n) {
-  return kSpacing * (std::sqrt(static_cast<double>(n)) / 2 + 2) * absolute_sum + kTiniest * static_cast<double>(n);
+  return kSpacing * (std::sqrt(static_cast<double>(n)) / 2 + 2) * absolute_sum +
+         kTiniest * 448 * static_cast<double>(n);
 }
 
 void CheckMatMul(const TestWeights& w, const std::vector<float>& x, int64_t rows, int64_t x_stride) {
