@@ -247,7 +247,8 @@ void RegisterAll(const KernelSet& set) {
   add("top_k/2048_of_65536", [&](benchmark::State& s) { TopK(s, set, 65536); });
   add("attend_latent/128x2048_of_65536", [&](benchmark::State& s) { AttendLatent(s, set, 128, 2048, 65536); });
   add("attend_latent/16x2048_of_2048", [&](benchmark::State& s) { AttendLatent(s, set, 16, 2048, 2048); });
-  add("attend_expanded/2048", [&](benchmark::State& s) { AttendExpanded(s, set, 2048); });
+  for (const int64_t count : {64, 2048})
+    add(fmt::format("attend_expanded/{}", count), [&, count](benchmark::State& s) { AttendExpanded(s, set, count); });
   add("rms_norm/7168",
       [&](benchmark::State& s) { Row(s, 7168, 12, [&](float* x, float* y) { set.rms_norm(x, y, 7168, 1e-6f, y); }); });
   add("silu_mul/2048",

@@ -3,8 +3,10 @@
 //
 // Contract of every entry: an output element depends on its own row of inputs alone, by one fixed order of
 // operations. So any split over rows, output columns, heads or threads gives the same bits. All sets but
-// "reference" sum in kLanes virtual lanes with fused multiply-adds and one fixed reduction tree, so they
-// agree with each other bit for bit where the CPU has FMA. Pointers may be unaligned. No entry allocates.
+// "reference" sum in kLanes virtual lanes with fused multiply-adds and one fixed reduction tree, so they agree with
+// each other bit for bit where the CPU has FMA, on x86 and Arm alike (same_bits_test.cc). The order of each entry is
+// written in its body (body/*.inc), its bound beside its test. No entry allocates. Floats lie at multiples of 4
+// bytes, weights anywhere. NaN goes in and comes out; nothing depends on its bits.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +21,12 @@ struct KernelSet {
   const char* description;  // flags in words, for `minke doctor`
   bool (*supported)();      // by CPU and operating system
 
-  // y[m, n - begin] = dot(x[m, :], W[n, :]) for n in [n_begin, n_end); y has stride y_stride and its column 0 is W's
-  // row n_begin.
+  // y[m, n - n_begin] = dot(x[m, :], W[n, :]) for n in [n_begin, n_end); x and y have strides, y's column 0 is W's row
+  // n_begin.
   void (*matmul)(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, int64_t n_begin, int64_t n_end,
                  float* y, int64_t y_stride);
-  // y[m, c] = sum_r x[m, r] * W[r, c] for c in [c_begin, c_end): x W, used to absorb kv_b_proj into the query. r
-  // ascending.
+  // y[m, c - c_begin] = sum_r x[m, r] * W[r, c] for c in [c_begin, c_end), r ascending: x W, which absorbs kv_b_proj
+  // into the query.
   void (*matmul_transposed)(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, int64_t c_begin,
                             int64_t c_end, float* y, int64_t y_stride);
   // One row of W as F32: the embedding lookup.
@@ -38,24 +40,24 @@ struct KernelSet {
   void (*rope_interleaved)(float* x, const float* cos, const float* sin, int64_t n);  // pair j: 2j, 2j + 1
   void (*rope_half_split)(float* x, const float* cos, const float* sin, int64_t n);   // pair j: j, j + n / 2
 
-  // scores[s - s_begin] = sum_j weights[j] * max(0, q[j] . key[s]) for s in [s_begin, s_end), j ascending. q [heads,
-  // dim]. spec 6.
+  // scores[s - s_begin] = sum_j weights[j] * max(0, q[j] . key[s]) for s in [s_begin, s_end); q [heads, dim]. Heads
+  // are added in the order of body/indexer.inc. A score is NaN where the key or the query is.
   void (*index_scores)(const float* q, const float* weights, int64_t heads, int64_t dim, const PagedRows& keys,
                        int64_t s_begin, int64_t s_end, float* scores);
-  // Positions of the k largest of scores[0, n), ascending in `selected`; returns how many (min(k, n)). Ties: lower
-  // position. NaN: lowest.
+  // Positions of the k largest of scores[0, n), ascending in `selected`; returns how many (min(k, n)). Ties go to the
+  // lower position, -0 equals +0, NaN is lowest. Linear in n.
   int64_t (*top_k)(const float* scores, int64_t n, int64_t k, int32_t* selected);
 
   // Absorbed MLA for heads [0, heads) of one query: q [heads, rc + dr] (latent part, then RoPE part); rows are
-  // (c, k_pe) of width rc + dr. positions[count] ascending, or nullptr for 0..count-1. o [heads, rc] =
-  // softmax(scale * q . row) weighted sum of c. Blocks of 64 rows in order, running maximum.
+  // (c, k_pe) of width rc + dr. positions[count] ascending, or nullptr for 0 .. count - 1. o [heads, rc] = sum of c
+  // weighted by softmax(scale * q . row), zeros if count is 0. Blocks of kRowBlock rows in order, running maximum.
   // scratch: AttendLatentScratch(heads) floats.
   void (*attend_latent)(const float* q, int64_t heads, int64_t rc, int64_t dr, const PagedRows& rows,
                         const int32_t* positions, int64_t count, float scale, float* o, float* scratch);
 
   // Expanded MLA, one tile of keys for one head of one query, state carried from tile to tile: with k [count, k_stride]
-  // and v [count, v_stride] updates running maximum *m, sum *l and unnormalised o [dv]. Start with m = -inf, l = 0, o =
-  // 0; divide by l at the end.
+  // and v [count, v_stride] updates running maximum *m, sum *l and unnormalised o [dv]. Start with m = -inf, l = 0,
+  // o = 0; divide by l at the end. Tiles of any multiple of kRowBlock rows give the same bits.
   void (*attend_expanded)(const float* q, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
                           int64_t count, int64_t dk, int64_t dv, float scale, float* m, float* l, float* o);
 
@@ -70,8 +72,8 @@ struct KernelSet {
   // One row of 128-wide groups: codes e4m3(x / scale), scale = max(|x|, 1e-4) / 448, rounded up to a power of two if
   // ue8m0. scales [n / 128].
   void (*quantize_e4m3)(const float* x, int64_t n, bool ue8m0, uint8_t* codes, float* scales);
-  // The FP8 form of index_scores on contiguous keys: scores[s] = key_scales[s] * sum_j weights[j] * max(0, q_codes[j] .
-  // key_codes[s]); weights already multiplied by the query scales.
+  // The FP8 form of index_scores on contiguous keys: scores[s] =
+  // key_scales[s] * sum_j weights[j] * max(0, q_codes[j] . key_codes[s]), weights already times the query scales.
   void (*index_scores_e4m3)(const uint8_t* q_codes, const float* weights, int64_t heads, int64_t dim,
                             const uint8_t* key_codes, const float* key_scales, int64_t count, float* scores);
 };
