@@ -1,5 +1,23 @@
-# minke_room(NAME [LINKS lib...]) makes one static library of minke/NAME/*.cc and one test program of
-# minke/NAME/*_test.cc, and minke_fuzz_* programs of minke/NAME/*_fuzz.cc when MINKE_FUZZ is on.
+# minke_room(NAME [LINKS lib...]) makes one static library of minke/NAME/*.cc, one test program of
+# minke/NAME/*_test.cc (label fast), one of *_slow_test.cc (label slow), and one program for each *_fuzz.cc when
+# MINKE_FUZZ is on.
+function(minke_test_program room label tests)
+  if(NOT tests)
+    return()
+  endif()
+  set(name ${room})
+  if(label STREQUAL slow)
+    set(name ${room}_slow)
+  endif()
+  add_executable(minke_${name}_test ${tests})
+  target_link_libraries(minke_${name}_test PRIVATE minke_${room} minke_gtest_main)
+  target_compile_definitions(minke_${name}_test PRIVATE
+                             MINKE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data"
+                             MINKE_MODELS="${CMAKE_SOURCE_DIR}/models")
+  add_test(NAME ${name} COMMAND minke_${name}_test)
+  set_tests_properties(${name} PROPERTIES LABELS ${label})
+endfunction()
+
 function(minke_room name)
   cmake_parse_arguments(arg "" "" "LINKS;SOURCES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cc)
@@ -11,14 +29,12 @@ function(minke_room name)
   add_library(minke_${name} STATIC ${sources} ${arg_SOURCES})
   target_link_libraries(minke_${name} PUBLIC ${arg_LINKS} ${MINKE_FMT} nlohmann_json::nlohmann_json
                         tl::expected Threads::Threads)
-  if(MINKE_TESTS AND tests)
-    add_executable(minke_${name}_test ${tests})
-    target_link_libraries(minke_${name}_test PRIVATE minke_${name} minke_gtest_main)
-    target_compile_definitions(minke_${name}_test PRIVATE
-                               MINKE_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data"
-                               MINKE_MODELS="${CMAKE_SOURCE_DIR}/models")
-    add_test(NAME ${name} COMMAND minke_${name}_test)
-    set_tests_properties(${name} PROPERTIES LABELS fast)
+  if(MINKE_TESTS)
+    set(slow_tests ${tests})
+    list(FILTER tests EXCLUDE REGEX "_slow_test\\.cc$")
+    list(FILTER slow_tests INCLUDE REGEX "_slow_test\\.cc$")
+    minke_test_program(${name} fast "${tests}")
+    minke_test_program(${name} slow "${slow_tests}")
   endif()
   if(MINKE_FUZZ)
     foreach(source ${fuzzers})
