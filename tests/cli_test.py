@@ -342,13 +342,16 @@ class Terminal:
     def send(self, text):
         os.write(self.fd, text.encode())
 
-    def code(self):
-        """Reads to the end and returns the exit code."""
+    def code(self, timeout=60):
+        """Reads to the end and returns the exit code; a program that does not end is killed (-9)."""
+        end = time.monotonic() + timeout
         try:
-            while os.read(self.fd, 65536):
+            while select.select([self.fd], [], [], max(0, end - time.monotonic()))[0] and os.read(self.fd, 65536):
                 pass
         except OSError:
             pass
+        if time.monotonic() >= end:
+            os.kill(self.pid, signal.SIGKILL)
         status = os.waitpid(self.pid, 0)[1]
         os.close(self.fd)
         return os.waitstatus_to_exitcode(status)
@@ -386,3 +389,12 @@ def test_ctrl_c_twice_leaves_the_chat():
     terminal.expect("again leaves")
     terminal.send("\x03")
     assert terminal.code() == 130
+
+
+@pytest.mark.parametrize("delay", [0, 0.001, 0.005, 0.02])
+def test_sigterm_leaves_the_prompt_at_any_moment(delay):
+    terminal = Terminal("chat", "nano")
+    terminal.expect("> ")
+    time.sleep(delay)
+    os.kill(terminal.pid, signal.SIGTERM)
+    assert terminal.code() == 143

@@ -126,7 +126,8 @@ std::string Facts(const ChatModel& chat, const AnswerRequest& request, const Ans
   std::string facts = fmt::format("{} prompt + {} answer tokens, {:.1f} tokens/s (prompt read in {:.2f} s)",
                                   stats.prompt_tokens, stats.generated_tokens, TokensPerSecond(stats), stats.prefill_s);
   facts += fmt::format("; attention {}: {:.1f} of {:.1f} visible positions per query", chat.attention(),
-                       static_cast<double>(stats.selected_keys) / queries, static_cast<double>(stats.visible_keys) / queries);
+                       static_cast<double>(stats.selected_keys) / queries,
+                       static_cast<double>(stats.visible_keys) / queries);
   facts += request.raw ? "; no template (--raw)" : fmt::format("; template {}", Name(chat.choice().format));
   facts += fmt::format("; temperature {:g}", request.params.temperature);
   if (request.params.temperature > 0) facts += fmt::format(", seed {}", answer.seed);

@@ -46,8 +46,8 @@ struct Answer {
   RequestStats stats;
 };
 
-// Blocks until the answer's ending, which is there also when a signal cancelled it (reason kCancelled). Errors: those of
-// Submit, of the engine's ending, and of standard output (the work is cancelled then).
+// Blocks until the answer's ending, which is there also when a signal cancelled it (reason kCancelled). Errors: those
+// of Submit, of the engine's ending, and of standard output (the work is cancelled then).
 Result<Answer> StreamAnswer(const ChatModel& chat, const AnswerRequest& request, AnswerPrinter& printer,
                             const CliContext& context);
 

@@ -16,8 +16,10 @@ Result<std::unique_ptr<ChatModel>> ChatModel::Open(const ModelFlags& flags, cons
   const ModelConfig& config = chat->config();
   MINKE_ASSIGN(chat->tokenizer_, Tokenizer::Open(chat->opened_.path.folder));
   MINKE_ASSIGN(chat->choice_, ChooseTemplate(chat->opened_.path.folder, config.model_type));
-  if (!chat->choice_.is_own) context.Warn(chat->choice_.note);
-  else if (context.verbose) context.Note(chat->choice_.note);
+  if (!chat->choice_.is_own)
+    context.Warn(chat->choice_.note);
+  else if (context.verbose)
+    context.Note(chat->choice_.note);
   options.model = chat->opened_.model;
   options.num_threads = context.ThreadCount();
   options.context = flags.context;

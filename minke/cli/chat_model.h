@@ -27,9 +27,9 @@ class ChatModel {
   const TemplateChoice& choice() const { return choice_; }
   const ModelConfig& config() const { return opened_.model->config(); }
   const ModelPath& path() const { return opened_.path; }
-  int64_t context() const { return context_; }                       // tokens
-  const std::string& attention() const { return attention_; }        // in words
-  bool selects() const { return selects_; }                          // sparse attention is on
+  int64_t context() const { return context_; }                 // tokens
+  const std::string& attention() const { return attention_; }  // in words
+  bool selects() const { return selects_; }                    // sparse attention is on
 
   // Whether the format can do what is `asked`: V3 cannot think, R1 cannot help it. Without a wish: thinking where the
   // format has it. kInvalidArgument with the format's name.

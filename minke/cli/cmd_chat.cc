@@ -113,8 +113,8 @@ class ChatLoop {
     MINKE_ASSIGN(request.prompt, chat_.Encode(conversation_.Messages(), thinking_));
     request.params = params_;
     request.params.stream = conversation_.size();  // the same seed must not draw alike in every turn
-    MINKE_ASSIGN(request.params.max_tokens, AnswerLimit(flags_, thinking_, static_cast<int64_t>(request.prompt.size()),
-                                                        chat_.context()));
+    MINKE_ASSIGN(request.params.max_tokens,
+                 AnswerLimit(flags_, thinking_, static_cast<int64_t>(request.prompt.size()), chat_.context()));
     SignalGuard::Reset();
     AnswerPrinter printer(context_, context_.quiet ? AnswerPrinter::Show::kAnswerOnly : AnswerPrinter::Show::kAll);
     MINKE_ASSIGN(minke::Answer answer, StreamAnswer(chat_, request, printer, context_));
@@ -156,8 +156,8 @@ class ChatLoop {
       }
       Say(fmt::format("{} of {} tokens", used, chat_.context()));
     } else {
-      const std::string near = NearestName(
-          line.command, {"/help", "/reset", "/save", "/load", "/think", "/system", "/tokens", "/quit"});
+      const std::string near =
+          NearestName(line.command, {"/help", "/reset", "/save", "/load", "/think", "/system", "/tokens", "/quit"});
       return Fail(Code::kInvalidArgument, "unknown command {}: {}", line.command,
                   near.empty() ? "/help lists them" : "did you mean " + near + "?");
     }

@@ -33,7 +33,8 @@ Result<std::string> ReadStdin() {
     if (n < 0 && errno != EINTR) return Fail(Code::kFailed, "cannot read standard input: {}", std::strerror(errno));
     if (n > 0) text.append(block, static_cast<size_t>(n));
     if (static_cast<int64_t>(text.size()) > kMaxPromptBytes) {
-      return Fail(Code::kInvalidArgument, "standard input: more than {} MiB: shorten the prompt", kMaxPromptBytes >> 20);
+      return Fail(Code::kInvalidArgument, "standard input: more than {} MiB: shorten the prompt",
+                  kMaxPromptBytes >> 20);
     }
   }
 }
@@ -42,7 +43,8 @@ Result<std::string> ReadStdin() {
 Result<std::string> ReadPrompt(const RunFlags& flags) {
   std::string prompt;
   if (!flags.words.empty() && !(flags.words.size() == 1 && flags.words[0] == "-")) {
-    if (!flags.file.empty()) return Fail(Code::kInvalidArgument, "run: both PROMPT and -f {}: give one of them", flags.file);
+    if (!flags.file.empty())
+      return Fail(Code::kInvalidArgument, "run: both PROMPT and -f {}: give one of them", flags.file);
     for (const std::string& word : flags.words) prompt += (prompt.empty() ? "" : " ") + word;
     return prompt;
   }
@@ -75,7 +77,8 @@ Status PrintJson(const ChatModel& chat, const RunFlags& flags, const AnswerReque
   json["usage"] = {{"prompt_tokens", stats.prompt_tokens},
                    {"completion_tokens", stats.generated_tokens},
                    {"total_tokens", stats.prompt_tokens + stats.generated_tokens}};
-  json["timings"] = {{"prefill_s", stats.prefill_s}, {"decode_s", stats.decode_s}, {"tokens_per_s", TokensPerSecond(stats)}};
+  json["timings"] = {
+      {"prefill_s", stats.prefill_s}, {"decode_s", stats.decode_s}, {"tokens_per_s", TokensPerSecond(stats)}};
   json["attention"] = chat.attention();
   const double queries = static_cast<double>(std::max<int64_t>(1, stats.queries));
   json["selected_per_query"] = static_cast<double>(stats.selected_keys) / queries;
@@ -110,8 +113,8 @@ Status Run(const RunFlags& flags, CliContext& context) {
     MINKE_ASSIGN(request.prompt, chat->Encode(messages, request.thinking));
   }
   MINKE_ASSIGN(request.params, MakeSamplingParams(flags, chat->path().folder));
-  MINKE_ASSIGN(request.params.max_tokens, AnswerLimit(flags, request.thinking, static_cast<int64_t>(request.prompt.size()),
-                                                      chat->context()));
+  MINKE_ASSIGN(request.params.max_tokens,
+               AnswerLimit(flags, request.thinking, static_cast<int64_t>(request.prompt.size()), chat->context()));
 
   const SignalGuard guard;
   using Show = AnswerPrinter::Show;

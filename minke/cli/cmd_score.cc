@@ -75,16 +75,18 @@ Status ScoreIds(const ScoreFlags& flags, const CliContext& context, std::shared_
     facts.tokens += lengths.back();
   }
   const int64_t longest = std::ranges::max(lengths);
-  const int64_t limit = flags.context > 0 ? std::min(flags.context, config.max_position_embeddings)
-                                          : config.max_position_embeddings;
+  const int64_t limit =
+      flags.context > 0 ? std::min(flags.context, config.max_position_embeddings) : config.max_position_embeddings;
   if (longest + flags.greedy > limit) {
-    return Fail(Code::kInvalidArgument, "prompt ({} tokens) + --greedy ({}) exceeds the context of {}: shorten the prompt",
-                longest, flags.greedy, limit);
+    return Fail(Code::kInvalidArgument,
+                "prompt ({} tokens) + --greedy ({}) exceeds the context of {}: shorten the prompt", longest,
+                flags.greedy, limit);
   }
   const bool keep = !flags.out.empty();
   if (keep) {
     const int64_t taps = flags.taps ? (config.num_hidden_layers + 2) * config.hidden_size + 2 * config.vocab_size : 0;
-    MINKE_TRY(CheckMemory(4.0 * static_cast<double>(facts.tokens) * static_cast<double>(config.vocab_size + taps), "the results of " + flags.ids));
+    MINKE_TRY(CheckMemory(4.0 * static_cast<double>(facts.tokens) * static_cast<double>(config.vocab_size + taps),
+                          "the results of " + flags.ids));
   }
 
   ScoreRunOptions options;
@@ -95,8 +97,7 @@ Status ScoreIds(const ScoreFlags& flags, const CliContext& context, std::shared_
   ThreadPool& pool = *threads;
   ScoreRecord record(lengths, config.num_hidden_layers);
   {
-    MINKE_ASSIGN(const auto runner, ScoreRunner::Create(*model, kernels, pool, lengths,
-                                                        options));
+    MINKE_ASSIGN(const auto runner, ScoreRunner::Create(*model, kernels, pool, lengths, options));
     Progress progress("scoring", "tokens", !context.quiet);
     int64_t done = 0;
     const double start = MonotonicSeconds();
@@ -119,14 +120,18 @@ Status ScoreIds(const ScoreFlags& flags, const CliContext& context, std::shared_
   if (!keep) return {};
   std::vector<TensorToWrite> tensors = record.Tensors(suffixes);
   for (size_t i = 0; i < greedy.size(); ++i) {
-    tensors.push_back({"greedy_ids" + suffixes[i], DType::kI64, {static_cast<int64_t>(greedy[i].size())},
+    tensors.push_back({"greedy_ids" + suffixes[i],
+                       DType::kI64,
+                       {static_cast<int64_t>(greedy[i].size())},
                        std::as_bytes(std::span<const int64_t>(greedy[i]))});
   }
   return WriteSafetensors(flags.out, tensors);
 }
 
 Status CheckFlags(const ScoreFlags& flags) {
-  const auto wrong = [](std::string_view why) { return Fail(Code::kInvalidArgument, "score: {}: see minke help score", why); };
+  const auto wrong = [](std::string_view why) {
+    return Fail(Code::kInvalidArgument, "score: {}: see minke help score", why);
+  };
   if (flags.ids.empty() == flags.text.empty()) return wrong("give one of --ids FILE and --text FILE");
   if (flags.step && flags.chunk > 0) return wrong("--step and --chunk exclude each other");
   if (!flags.text.empty() && (flags.greedy > 0 || flags.taps || !flags.out.empty())) {
@@ -141,8 +146,8 @@ Status Print(const ScoreFlags& flags, CliContext& context, const std::string& mo
   const double rate = facts.seconds > 0 ? static_cast<double>(facts.tokens) / facts.seconds : 0;
   const std::string attention = DescribeAttention(config, flags.attention_mode());
   if (flags.json) {
-    Json json = {{"version", 1},         {"model", model_name},       {"tokens", facts.tokens}, {"seconds", facts.seconds},
-                 {"tokens_per_s", rate}, {"attention", attention},    {"mla", flags.mla},       {"isa", kernels.name}};
+    Json json = {{"version", 1},         {"model", model_name},    {"tokens", facts.tokens}, {"seconds", facts.seconds},
+                 {"tokens_per_s", rate}, {"attention", attention}, {"mla", flags.mla},       {"isa", kernels.name}};
     if (flags.greedy > 0) {
       json["generated_tokens"] = facts.generated;
       json["generated_seconds"] = facts.generated_seconds;
@@ -161,8 +166,9 @@ Status Print(const ScoreFlags& flags, CliContext& context, const std::string& mo
                         static_cast<double>(facts.generated) / std::max(facts.generated_seconds, 1e-9));
   }
   if (facts.perplexity) {
-    text += fmt::format("perplexity {:.4f}\nmean negative log-likelihood {:.5f} over {} tokens, windows of {}\n",
-                        facts.perplexity->value(), facts.perplexity->mean_nll(), facts.perplexity->scored, flags.window);
+    text +=
+        fmt::format("perplexity {:.4f}\nmean negative log-likelihood {:.5f} over {} tokens, windows of {}\n",
+                    facts.perplexity->value(), facts.perplexity->mean_nll(), facts.perplexity->scored, flags.window);
   }
   text += fmt::format("attention {}, mla {}, kernels {}\n", attention, flags.mla, kernels.name);
   MINKE_TRY(context.out.Write(text));
@@ -183,7 +189,8 @@ Status Score(const ScoreFlags& flags, CliContext& context) {
     MINKE_ASSIGN(const auto threads, ThreadPool::Create(context.ThreadCount()));
     ThreadPool& pool = *threads;
     Progress progress("scoring", "tokens", !context.quiet);
-    MINKE_ASSIGN(facts.perplexity, MeasurePerplexity(opened, *kernels, pool, flags.text, flags.window, options, progress));
+    MINKE_ASSIGN(facts.perplexity,
+                 MeasurePerplexity(opened, *kernels, pool, flags.text, flags.window, options, progress));
     facts.tokens = facts.perplexity->tokens;
     facts.seconds = facts.perplexity->seconds;
   }
@@ -194,12 +201,15 @@ Status Score(const ScoreFlags& flags, CliContext& context) {
 
 void AddScoreCommand(CLI::App& app, CliContext& context) {
   auto flags = std::make_shared<ScoreFlags>();
-  CLI::App* verb = AddVerb(app, context, "score", "Logits, intermediates and greedy ids of given token ids; perplexity of a text",
-                           [flags, &context] { return Score(*flags, context); });
+  CLI::App* verb =
+      AddVerb(app, context, "score", "Logits, intermediates and greedy ids of given token ids; perplexity of a text",
+              [flags, &context] { return Score(*flags, context); });
   AddModelFlags(*verb, *flags);
-  verb->add_option("--ids", flags->ids, "safetensors file with input_ids (I64, [S]), or input_ids.0, .1, ... as one batch");
+  verb->add_option("--ids", flags->ids,
+                   "safetensors file with input_ids (I64, [S]), or input_ids.0, .1, ... as one batch");
   verb->add_option("--out", flags->out, "Write logits, greedy_ids and taps to this safetensors file");
-  verb->add_option("--chunk", flags->chunk, "Take prompts in chunks of N tokens (default: whole, up to 4096 rows in a step)")
+  verb->add_option("--chunk", flags->chunk,
+                   "Take prompts in chunks of N tokens (default: whole, up to 4096 rows in a step)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   verb->add_flag("--step", flags->step, "Take prompts one token at a time");
   verb->add_option("--greedy", flags->greedy, "Continue each prompt by N most likely tokens")

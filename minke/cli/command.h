@@ -4,9 +4,9 @@
 //   Status Echo(const EchoFlags& flags, CliContext& context) { return context.out.Write(flags.model + "\n"); }
 //   void AddEchoCommand(CLI::App& app, CliContext& context) {
 //     auto flags = std::make_shared<EchoFlags>();
-//     CLI::App* verb = AddVerb(app, context, "echo", "Print MODEL", [flags, &context] { return Echo(*flags, context); });
-//     verb->add_option("MODEL", flags->model, kModelHelp)->required();
-//     verb->add_flag("--loud", flags->loud, "In capitals");
+//     CLI::App* verb = AddVerb(app, context, "echo", "Print MODEL", [flags, &context] { return Echo(*flags, context);
+//     }); verb->add_option("MODEL", flags->model, kModelHelp)->required(); verb->add_flag("--loud", flags->loud, "In
+//     capitals");
 //   }
 //
 // and one line in verbs.cc. A verb returns a Status; main turns its Code into the exit code and its message into one

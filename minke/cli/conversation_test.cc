@@ -33,8 +33,9 @@ TEST(Conversation, WhatIsSavedComesBack) {
 TEST(Conversation, ABadFileChangesNothing) {
   Conversation chat("keep");
   chat.Add(Make("user", "one"));
-  for (const char* bad : {"", "{", "[]", "{}", R"({"messages": 3})", R"({"messages": [{"role": "tool", "content": "x"}]})",
-                          R"({"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "late"}]})"}) {
+  for (const char* bad :
+       {"", "{", "[]", "{}", R"({"messages": 3})", R"({"messages": [{"role": "tool", "content": "x"}]})",
+        R"({"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "late"}]})"}) {
     EXPECT_FALSE(chat.FromJson(bad, "f")) << bad;
     EXPECT_EQ(chat.system(), "keep");
     EXPECT_EQ(chat.size(), 1u);

@@ -1,6 +1,7 @@
 #include "minke/cli/line_reader.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -11,6 +12,8 @@
 
 namespace minke {
 namespace {
+
+constexpr int kEndOfInput = -1, kSignal = -2;  // of ReadByte
 
 // Raw keys while it lives; output stays cooked.
 class RawMode {
@@ -40,8 +43,10 @@ class RawMode {
 std::string Shown(std::string_view text) {
   std::string shown;
   for (const char c : text) {
-    if (c == '\n') shown += "\u21B5";
-    else shown += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
+    if (c == '\n')
+      shown += "\u21B5";
+    else
+      shown += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
   }
   return shown;
 }
@@ -57,12 +62,19 @@ LineReader::Outcome LineReader::Read(const std::string& prompt, std::string& lin
   return outcome;
 }
 
+// A signal may come while nothing is being read (between two lines, or on another thread), so waiting looks up five
+// times a second instead of trusting that read() gets interrupted.
 int LineReader::ReadByte() {
-  if (pending_.empty()) {
+  while (pending_.empty()) {
+    if (SignalGuard::Raised()) return kSignal;
+    pollfd input{STDIN_FILENO, POLLIN, 0};
+    if (::poll(&input, 1, /*timeout_ms=*/200) <= 0) continue;
     char block[4096];
     const ssize_t n = ::read(STDIN_FILENO, block, sizeof(block));
-    if (n <= 0) return n < 0 && errno == EINTR ? -2 : -1;
-    pending_.assign(block, static_cast<size_t>(n));
+    if (n > 0)
+      pending_.assign(block, static_cast<size_t>(n));
+    else if (n == 0 || (errno != EINTR && errno != EAGAIN))
+      return kEndOfInput;
   }
   const auto byte = static_cast<unsigned char>(pending_.front());
   pending_.erase(0, 1);
@@ -79,13 +91,9 @@ LineReader::Outcome LineReader::ReadPlain(std::string& line) {
     line += pending_;
     pending_.clear();
     const int byte = ReadByte();
-    if (byte == -2) {
-      if (SignalGuard::Raised()) return Outcome::kInterrupt;
-    } else if (byte < 0) {
-      return line.empty() ? Outcome::kEnd : Outcome::kLine;
-    } else {
-      pending_.insert(pending_.begin(), static_cast<char>(byte));
-    }
+    if (byte == kSignal) return Outcome::kInterrupt;
+    if (byte == kEndOfInput) return line.empty() ? Outcome::kEnd : Outcome::kLine;
+    pending_.insert(pending_.begin(), static_cast<char>(byte));
   }
 }
 
@@ -94,7 +102,8 @@ void LineReader::Redraw(const std::string& prompt, const LineBuffer& buffer) {
   std::string out = cursor_row_ > 0 ? fmt::format("\033[{}A", cursor_row_) : "";
   out += "\r\033[J" + prompt + Shown(buffer.text());
   const int end = DisplayWidth(prompt) + DisplayWidth(Shown(buffer.text()));
-  const int cursor = DisplayWidth(prompt) + DisplayWidth(Shown(std::string_view(buffer.text()).substr(0, buffer.cursor())));
+  const int cursor =
+      DisplayWidth(prompt) + DisplayWidth(Shown(std::string_view(buffer.text()).substr(0, buffer.cursor())));
   if (end > 0 && end % width == 0) out += "\n";  // the terminal has not wrapped yet
   if (const int up = end / width - cursor / width; up > 0) out += fmt::format("\033[{}A", up);
   out += "\r";
@@ -122,12 +131,24 @@ bool LineReader::HandleEscape(LineBuffer& buffer, size_t& place) {
   for (; (key >= '0' && key <= '9') || key == ';'; key = ReadByte()) numbers += static_cast<char>(key);
   const bool word = numbers.ends_with(";5") || numbers.ends_with(";3");
   switch (key) {
-    case 'A': Recall(buffer, place, true); break;
-    case 'B': Recall(buffer, place, false); break;
-    case 'C': word ? buffer.WordRight() : buffer.Right(); break;
-    case 'D': word ? buffer.WordLeft() : buffer.Left(); break;
-    case 'H': buffer.Home(); break;
-    case 'F': buffer.End(); break;
+    case 'A':
+      Recall(buffer, place, true);
+      break;
+    case 'B':
+      Recall(buffer, place, false);
+      break;
+    case 'C':
+      word ? buffer.WordRight() : buffer.Right();
+      break;
+    case 'D':
+      word ? buffer.WordLeft() : buffer.Left();
+      break;
+    case 'H':
+      buffer.Home();
+      break;
+    case 'F':
+      buffer.End();
+      break;
     case '~':
       if (numbers == "1" || numbers == "7") buffer.Home();
       if (numbers == "4" || numbers == "8") buffer.End();
@@ -142,7 +163,8 @@ bool LineReader::HandleEscape(LineBuffer& buffer, size_t& place) {
         buffer.Insert(std::string_view(pasted).substr(0, pasted.size() - 6));
       }
       break;
-    default: return key >= 0;
+    default:
+      return key >= 0;
   }
   return true;
 }
@@ -163,29 +185,53 @@ LineReader::Outcome LineReader::Edit(const std::string& prompt, std::string& lin
     if (pending_.empty()) Redraw(prompt, buffer);
     const int key = ReadByte();
     switch (key) {
-      case -2:
-        if (SignalGuard::Raised()) return leave(Outcome::kInterrupt);
-        break;
-      case -1: return leave(Outcome::kEnd);
+      case kSignal:
+        return leave(Outcome::kInterrupt);
+      case kEndOfInput:
+        return leave(Outcome::kEnd);
       case '\r':
-      case '\n': return leave(Outcome::kLine);
-      case 3: return leave(Outcome::kInterrupt);  // Ctrl-C
-      case 4:                                     // Ctrl-D
+      case '\n':
+        return leave(Outcome::kLine);
+      case 3:
+        return leave(Outcome::kInterrupt);  // Ctrl-C
+      case 4:                               // Ctrl-D
         if (buffer.text().empty()) return leave(Outcome::kEnd);
         buffer.Delete();
         break;
-      case 1: buffer.Home(); break;
-      case 5: buffer.End(); break;
-      case 2: buffer.Left(); break;
-      case 6: buffer.Right(); break;
+      case 1:
+        buffer.Home();
+        break;
+      case 5:
+        buffer.End();
+        break;
+      case 2:
+        buffer.Left();
+        break;
+      case 6:
+        buffer.Right();
+        break;
       case 8:
-      case 127: buffer.Backspace(); break;
-      case 11: buffer.KillToEnd(); break;
-      case 21: buffer.KillToStart(); break;
-      case 23: buffer.KillWord(); break;
-      case 12: WriteStderr("\033[H\033[2J"), cursor_row_ = 0; break;  // Ctrl-L
-      case 16: Recall(buffer, place, true); break;
-      case 14: Recall(buffer, place, false); break;
+      case 127:
+        buffer.Backspace();
+        break;
+      case 11:
+        buffer.KillToEnd();
+        break;
+      case 21:
+        buffer.KillToStart();
+        break;
+      case 23:
+        buffer.KillWord();
+        break;
+      case 12:
+        WriteStderr("\033[H\033[2J"), cursor_row_ = 0;
+        break;  // Ctrl-L
+      case 16:
+        Recall(buffer, place, true);
+        break;
+      case 14:
+        Recall(buffer, place, false);
+        break;
       case 27:
         if (!HandleEscape(buffer, place)) return leave(Outcome::kEnd);
         break;

@@ -1,5 +1,5 @@
-// Lines from a person or a pipe. On a terminal: a small editor with arrows, history, word keys and pasted newlines; else
-// plain reading. Nothing is kept on disk.
+// Lines from a person or a pipe. On a terminal: a small editor with arrows, history, word keys and pasted newlines;
+// else plain reading. Nothing is kept on disk.
 #pragma once
 
 #include <string>
@@ -23,12 +23,12 @@ class LineReader {
   bool HandleEscape(LineBuffer& buffer, size_t& place);
   void Recall(LineBuffer& buffer, size_t& place, bool older);
   void Redraw(const std::string& prompt, const LineBuffer& buffer);
-  int ReadByte();  // -1 at the end
+  int ReadByte();  // -1 at the end, -2 after a signal
 
   bool edit_;
   std::string pending_;  // read from standard input, not used yet
   std::vector<std::string> history_;
-  std::string draft_;  // what was typed before history was walked
+  std::string draft_;   // what was typed before history was walked
   int cursor_row_ = 0;  // of the last drawing, below the prompt's first row
 };
 

@@ -10,7 +10,8 @@ void AddModelFlags(CLI::App& verb, ModelFlags& flags) {
   verb.add_option("-c,--context,--ctx-size,--max-model-len", flags.context,
                   "Longest prompt and answer, in tokens (default: what the model allows)")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
-  verb.add_option("--attention", flags.attention, "dsa, or dense for comparison")->check(CLI::IsMember({"dsa", "dense"}));
+  verb.add_option("--attention", flags.attention, "dsa, or dense for comparison")
+      ->check(CLI::IsMember({"dsa", "dense"}));
   verb.add_option("--mla", flags.mla, "Form of the attention: absorbed or expanded")
       ->check(CLI::IsMember({"absorbed", "expanded"}));
 }
@@ -42,8 +43,9 @@ std::string DescribeAttention(const ModelConfig& config, Attention attention) {
 Status CheckMemory(double bytes, std::string_view what) {
   const int64_t available = AvailableMemoryBytes();
   if (bytes <= static_cast<double>(available)) return {};
-  return Fail(Code::kNoMemory, "not enough memory: {} needs {:.0f} MiB, {} MiB are available: use less of it or another machine",
-              what, bytes / (1 << 20), available >> 20);
+  return Fail(Code::kNoMemory,
+              "not enough memory: {} needs {:.0f} MiB, {} MiB are available: use less of it or another machine", what,
+              bytes / (1 << 20), available >> 20);
 }
 
 }  // namespace minke

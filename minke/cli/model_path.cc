@@ -116,7 +116,8 @@ Result<ModelPath> FindModel(std::string_view model, const ModelSearch& search) {
     }
     std::string tried;
     for (const std::string& folder : search.built_in) tried += (tried.empty() ? "" : ", ") + folder;
-    return Fail(Code::kNotFound, "built-in model nano not found: looked in {}: reinstall minke or give a folder", tried);
+    return Fail(Code::kNotFound, "built-in model nano not found: looked in {}: reinstall minke or give a folder",
+                tried);
   }
   HubName hub;
   if (ParseHubName(text, hub)) {
@@ -128,7 +129,8 @@ Result<ModelPath> FindModel(std::string_view model, const ModelSearch& search) {
                 "get it with \"minke pull {}\" or give a folder",
                 text, search.hub_cache, hub.revision, text);
   }
-  return Fail(Code::kNotFound, "model {} not found: no such folder or file: give a folder, org/name, or \"nano\"", text);
+  return Fail(Code::kNotFound, "model {} not found: no such folder or file: give a folder, org/name, or \"nano\"",
+              text);
 }
 
 }  // namespace minke

@@ -17,8 +17,8 @@ struct ModelPath {
 
 // The environment that FindModel reads, so that tests can replace it.
 struct ModelSearch {
-  std::string hub_cache;               // HF_HUB_CACHE, or HF_HOME/hub, or ~/.cache/huggingface/hub
-  std::vector<std::string> built_in;   // folders that hold built-in models, best first
+  std::string hub_cache;              // HF_HUB_CACHE, or HF_HOME/hub, or ~/.cache/huggingface/hub
+  std::vector<std::string> built_in;  // folders that hold built-in models, best first
 };
 ModelSearch DefaultModelSearch();
 

@@ -80,7 +80,8 @@ Status Act(const CliContext& context) {
   try {
     return context.action();
   } catch (const std::bad_alloc&) {
-    return Fail(Code::kNoMemory, "out of memory: the operating system refused an allocation: "
+    return Fail(Code::kNoMemory,
+                "out of memory: the operating system refused an allocation: "
                 "use a smaller model or --context");
   } catch (const std::exception& error) {  // a library's that its caller did not expect
     return Fail(Code::kFailed, "unexpected failure: {}", error.what());

@@ -37,7 +37,8 @@ Status TakeRecommended(const std::string& folder, SamplingParams& params) {
     constexpr double kMost = 1 << 30;  // far above any vocabulary or temperature
     if (!(kIsCount ? found->is_number_integer() : found->is_number()) || !(found->template get<double>() >= 0) ||
         found->template get<double>() > kMost)
-      return Fail(Code::kDamaged, "{}: {} is not a {} from 0 to {}", path, key, kIsCount ? "whole number" : "number", kMost);
+      return Fail(Code::kDamaged, "{}: {} is not a {} from 0 to {}", path, key, kIsCount ? "whole number" : "number",
+                  kMost);
     value = found->template get<std::decay_t<decltype(value)>>();
     return {};
   };
@@ -52,7 +53,8 @@ void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags) {
   verb.add_option("-n,--n-predict,--max-tokens", flags.max_tokens,
                   "Most tokens of the answer, thinking included (default: 4096, with thinking 32768)")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
-  verb.add_option("--temp,--temperature", flags.temperature, "0 takes the most likely token (default: the model's own, else 0.6)")
+  verb.add_option("--temp,--temperature", flags.temperature,
+                  "0 takes the most likely token (default: the model's own, else 0.6)")
       ->check(CLI::Range(0.0, 2.0));
   verb.add_option("--top-p", flags.top_p, "Keep the most likely tokens that together have this much")
       ->check(CLI::Range(0.0, 1.0));
@@ -67,8 +69,9 @@ void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags) {
       ->check(CLI::Range(-2.0, 2.0));
   verb.add_option("--frequency-penalty", flags.frequency_penalty, "Subtract for every time a token was written")
       ->check(CLI::Range(-2.0, 2.0));
-  verb.add_option("--logit-bias", flags.logit_bias, "ID=NUMBER, may be repeated")->expected(1)->multi_option_policy(
-      CLI::MultiOptionPolicy::TakeAll);
+  verb.add_option("--logit-bias", flags.logit_bias, "ID=NUMBER, may be repeated")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb.add_option("--stop", flags.stop, "End the answer before this text; may be repeated")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

@@ -20,7 +20,8 @@ Result<std::vector<TokenId>> ReadIds(const TensorRef& tensor, const std::string&
     int64_t id;
     std::memcpy(&id, tensor.bytes.data() + i * sizeof(id), sizeof(id));
     if (id < 0 || id >= vocab_size) {
-      return Fail(Code::kInvalidArgument, "{}[{}]: token id {} is outside the vocabulary of {}", where, i, id, vocab_size);
+      return Fail(Code::kInvalidArgument, "{}[{}]: token id {} is outside the vocabulary of {}", where, i, id,
+                  vocab_size);
     }
     ids[i] = static_cast<TokenId>(id);
   }
@@ -51,12 +52,14 @@ Result<std::vector<ScorePrompt>> ReadScorePrompts(const std::string& path, int64
     if (!name.starts_with("input_ids")) continue;  // an expected.safetensors may serve as the prompt's file
     const std::string suffix = name.substr(std::string_view("input_ids").size());
     if (std::ranges::find(prompts, suffix, &ScorePrompt::suffix) == prompts.end()) {
-      return Fail(Code::kInvalidArgument, "{}: {} would be left out: number the prompts input_ids.0, input_ids.1, ... without gaps",
-                  path, name);
+      return Fail(Code::kInvalidArgument,
+                  "{}: {} would be left out: number the prompts input_ids.0, input_ids.1, ... without gaps", path,
+                  name);
     }
   }
   MINKE_TRY(file->file().Health());
-  if (prompts.empty()) return Fail(Code::kInvalidArgument, "{}: no tensor input_ids or input_ids.0: add one (I64, [S])", path);
+  if (prompts.empty())
+    return Fail(Code::kInvalidArgument, "{}: no tensor input_ids or input_ids.0: add one (I64, [S])", path);
   return prompts;
 }
 

@@ -35,9 +35,9 @@ Result<std::unique_ptr<ScoreRunner>> ScoreRunner::Create(const Model& model, con
   forward.mla_form = options.mla_form;
   const CacheLayout layout = model.cache_layout();
   const double cache_bytes = static_cast<double>(num_pages) * static_cast<double>(layout.page_floats()) * sizeof(float);
-  MINKE_TRY(CheckMemory(cache_bytes + static_cast<double>(Forward::ScratchBytes(model, pool.num_threads(), forward)),
-                        fmt::format("a cache for {} prompts of up to {} tokens, with the activations,", num_prompts,
-                                    longest_prompt)));
+  MINKE_TRY(CheckMemory(
+      cache_bytes + static_cast<double>(Forward::ScratchBytes(model, pool.num_threads(), forward)),
+      fmt::format("a cache for {} prompts of up to {} tokens, with the activations,", num_prompts, longest_prompt)));
   MINKE_ASSIGN(runner->pages_, PagePool::Create(layout, num_pages));
   MINKE_ASSIGN(runner->forward_, Forward::Create(model, kernels, pool, forward));
   return runner;

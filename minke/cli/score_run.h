@@ -29,8 +29,7 @@ class ScoreRunner {
  public:
   // Sized for `prompts`; errors: kInvalidArgument for one longer than the model's context, kNoMemory.
   static Result<std::unique_ptr<ScoreRunner>> Create(const Model& model, const KernelSet& kernels, ThreadPool& pool,
-                                                     std::span<const int64_t> lengths,
-                                                     const ScoreRunOptions& options);
+                                                     std::span<const int64_t> lengths, const ScoreRunOptions& options);
 
   // `record` may be null without taps. Errors: those of `step`, kDamaged once a mapped file fails.
   Status Run(std::span<const std::span<const TokenId>> prompts, ScoreRecord* record, const StepFn& step);

@@ -25,7 +25,8 @@ Result<Perplexity> MeasurePerplexity(const OpenedModel& opened, const KernelSet&
   }
   for (const TokenId id : ids) {
     if (id >= config.vocab_size) {
-      return Fail(Code::kDamaged, "{}: tokenizer.json gives id {}, but the model has {} rows: they do not belong together",
+      return Fail(Code::kDamaged,
+                  "{}: tokenizer.json gives id {}, but the model has {} rows: they do not belong together",
                   opened.path.folder, id, config.vocab_size);
     }
   }
@@ -42,25 +43,27 @@ Result<Perplexity> MeasurePerplexity(const OpenedModel& opened, const KernelSet&
   const double start = MonotonicSeconds();
   int64_t done = 0;
   for (size_t first = 0; first < windows.size(); first += static_cast<size_t>(at_once)) {
-    const auto batch = std::span(windows).subspan(first, std::min(static_cast<size_t>(at_once), windows.size() - first));
-    MINKE_TRY(runner->Run(batch, nullptr, [&](std::span<const RecordRows> rows, TensorView<const float, 2> logits) -> Status {
-      int64_t row = 0;
-      for (const RecordRows& part : rows) {
-        const auto tokens = batch[part.prompt];
-        for (int64_t i = 0; i < part.count; ++i, ++row) {
-          const size_t next = static_cast<size_t>(part.first_pos + i) + 1;
-          if (next >= tokens.size()) continue;
-          const auto scores = logits[row];
-          // -log softmax(logits)[next token], summed in double.
-          result.nll_sum += double{kernels.log_sum_exp(scores.data(), config.vocab_size)} -
-                            double{scores[static_cast<size_t>(tokens[next])]};
-          ++result.scored;
-        }
-      }
-      done += row;
-      progress.Update(static_cast<double>(done), static_cast<double>(result.tokens));
-      return {};
-    }));
+    const auto batch =
+        std::span(windows).subspan(first, std::min(static_cast<size_t>(at_once), windows.size() - first));
+    MINKE_TRY(
+        runner->Run(batch, nullptr, [&](std::span<const RecordRows> rows, TensorView<const float, 2> logits) -> Status {
+          int64_t row = 0;
+          for (const RecordRows& part : rows) {
+            const auto tokens = batch[part.prompt];
+            for (int64_t i = 0; i < part.count; ++i, ++row) {
+              const size_t next = static_cast<size_t>(part.first_pos + i) + 1;
+              if (next >= tokens.size()) continue;
+              const auto scores = logits[row];
+              // -log softmax(logits)[next token], summed in double.
+              result.nll_sum += double{kernels.log_sum_exp(scores.data(), config.vocab_size)} -
+                                double{scores[static_cast<size_t>(tokens[next])]};
+              ++result.scored;
+            }
+          }
+          done += row;
+          progress.Update(static_cast<double>(done), static_cast<double>(result.tokens));
+          return {};
+        }));
   }
   result.seconds = MonotonicSeconds() - start;
   return result;

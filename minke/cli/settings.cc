@@ -106,7 +106,8 @@ Result<std::vector<ConfigKey>> ParseConfigFile(const std::string& text, const st
     std::istringstream stream(text);
     for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(stream)) {
       if (item.name == "++" || item.name == "--") continue;  // CLI11's marks for the borders of a section
-      if (item.parents.size() > 1) return Fail(Code::kInvalidArgument, "{}: {}: section in a section", where, item.fullname());
+      if (item.parents.size() > 1)
+        return Fail(Code::kInvalidArgument, "{}: {}: section in a section", where, item.fullname());
       keys.push_back({item.parents.empty() ? "" : item.parents[0], WithDashes(item.name), item.inputs});
     }
   } catch (const std::exception& error) {
@@ -169,7 +170,8 @@ std::map<std::string, std::string> MinkeEnvironment() {
   for (char** entry = environ; entry && *entry; ++entry) {
     const std::string_view text(*entry);
     const size_t equals = text.find('=');
-    if (text.starts_with("MINKE_") && equals != text.npos) found.emplace(text.substr(0, equals), text.substr(equals + 1));
+    if (text.starts_with("MINKE_") && equals != text.npos)
+      found.emplace(text.substr(0, equals), text.substr(equals + 1));
   }
   return found;
 }
@@ -179,8 +181,10 @@ std::string ConfigPath(const std::string& flag) {
   const char* xdg = std::getenv("XDG_CONFIG_HOME");
   const char* home = std::getenv("HOME");
   std::string path;
-  if (xdg && *xdg) path = std::string(xdg) + "/minke/config.toml";
-  else if (home && *home) path = std::string(home) + "/.config/minke/config.toml";
+  if (xdg && *xdg)
+    path = std::string(xdg) + "/minke/config.toml";
+  else if (home && *home)
+    path = std::string(home) + "/.config/minke/config.toml";
   std::error_code ignored;
   return !path.empty() && std::filesystem::exists(path, ignored) ? path : "";
 }

@@ -77,7 +77,8 @@ TEST(Settings, UnknownKeyNamesTheNearest) {
   Sample s, other_verb, section, in_section;
   EXPECT_EQ(Message(s.Parse({"run"}, {}, "tmep = 1\n")), "c.toml: unknown key tmep: did you mean temp?");
   EXPECT_EQ(Message(other_verb.Parse({"run"}, {}, "window = 3\n")), "");  // a key of another verb is known
-  EXPECT_EQ(Message(section.Parse({"run"}, {}, "[rnu]\ntemp = 1\n")), "c.toml: unknown section [rnu]: did you mean [run]?");
+  EXPECT_EQ(Message(section.Parse({"run"}, {}, "[rnu]\ntemp = 1\n")),
+            "c.toml: unknown section [rnu]: did you mean [run]?");
   EXPECT_EQ(Message(in_section.Parse({"run"}, {}, "[score]\nwindwo = 1\n")),
             "c.toml: unknown key windwo: did you mean window?");
 }

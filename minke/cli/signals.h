@@ -15,7 +15,7 @@ class SignalGuard {
   SignalGuard& operator=(const SignalGuard&) = delete;
   static bool Raised();
   static bool Terminated();  // the last signal was SIGTERM, which asks for no second thought
-  static void Reset();  // forget a signal that was dealt with
+  static void Reset();       // forget a signal that was dealt with
 };
 
 int SignalExitCode();  // 130 or 143, after the last signal; 130 without one

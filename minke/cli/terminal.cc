@@ -41,8 +41,10 @@ std::string OneLine(std::string_view text) {
   std::string line(text);
   for (char& c : line) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte == '\n' || byte == '\t' || byte == '\r') c = ' ';
-    else if (byte < 0x20 || byte == 0x7F) c = '?';
+    if (byte == '\n' || byte == '\t' || byte == '\r')
+      c = ' ';
+    else if (byte < 0x20 || byte == 0x7F)
+      c = '?';
   }
   while (!line.empty() && line.back() == ' ') line.pop_back();
   return line;
@@ -51,9 +53,12 @@ std::string OneLine(std::string_view text) {
 void WriteStderr(std::string_view text) {
   while (!text.empty()) {
     const ssize_t n = ::write(STDERR_FILENO, text.data(), text.size());
-    if (n > 0) text.remove_prefix(static_cast<size_t>(n));
-    else if (n < 0 && errno == EINTR) continue;
-    else return;
+    if (n > 0)
+      text.remove_prefix(static_cast<size_t>(n));
+    else if (n < 0 && errno == EINTR)
+      continue;
+    else
+      return;
   }
 }
 
