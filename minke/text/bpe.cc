@@ -28,8 +28,8 @@ uint64_t HashBytes(std::string_view bytes) {
   return hash ^ hash >> 32;
 }
 
-// Below this many bytes a scan over all pairs beats the queue (bench/tokenizer_bench.cc: 24 to 64 are alike).
-constexpr size_t kShort = 32;
+// Below this many bytes a scan over all pairs beats the queue (bench/tokenizer.cc: 16 to 32 are alike).
+constexpr size_t kShort = 24;
 
 }  // namespace
 
@@ -142,35 +142,34 @@ void Bpe::EncodeLong(std::string_view piece, Scratch& scratch, std::vector<Token
   const uint32_t n = static_cast<uint32_t>(piece.size());
   symbols.resize(n);
   queue.clear();
-  for (uint32_t i = 0; i < n; ++i) symbols[i] = {byte_ids_[static_cast<uint8_t>(piece[i])], i - 1, i + 1};
-  const auto entry = [](uint32_t rank, uint32_t i) { return static_cast<uint64_t>(rank) << 32 | i; };
-  for (uint32_t i = 0; i + 1 < n; ++i)
-    if (const PairSlot* merge = FindMerge(symbols[i].id, symbols[i + 1].id)) queue.push_back(entry(merge->rank, i));
-  std::make_heap(queue.begin(), queue.end(), std::greater<>());
-  const auto push = [&](uint32_t i) {
-    const PairSlot* merge = FindMerge(symbols[i].id, symbols[symbols[i].next].id);
-    if (!merge) return;
-    queue.push_back(entry(merge->rank, i));
-    std::push_heap(queue.begin(), queue.end(), std::greater<>());
+  // What merging i with its right neighbour would give; queued if they merge.
+  const auto look_up = [&](uint32_t i) {
+    Scratch::Symbol& symbol = symbols[i];
+    const PairSlot* merge = symbol.next < n ? FindMerge(symbol.id, symbols[symbol.next].id) : nullptr;
+    symbol.rank = merge ? merge->rank : kNoRank;
+    if (!merge) return false;
+    symbol.result = merge->result;
+    queue.push_back(static_cast<uint64_t>(merge->rank) << 32 | i);
+    return true;
   };
+  for (uint32_t i = 0; i < n; ++i)
+    symbols[i] = {byte_ids_[static_cast<uint8_t>(piece[i])], i - 1, i + 1, kNoRank, -1};
+  for (uint32_t i = 0; i < n; ++i) look_up(i);
+  std::make_heap(queue.begin(), queue.end(), std::greater<>());
   while (!queue.empty()) {
     std::pop_heap(queue.begin(), queue.end(), std::greater<>());
     const uint64_t top = queue.back();
     queue.pop_back();
     const uint32_t i = static_cast<uint32_t>(top);
     Scratch::Symbol& left = symbols[i];
-    if (left.id < 0 || left.next == n) continue;  // merged away since
+    if (left.rank != top >> 32) continue;  // it or its neighbour has merged since
     Scratch::Symbol& right = symbols[left.next];
-    const PairSlot* merge = FindMerge(left.id, right.id);
-    if (!merge || merge->rank != top >> 32) continue;  // a neighbour merged since
-    left.id = merge->result;
-    right.id = -1;
+    left.id = left.result;
     left.next = right.next;
-    if (left.next < n) {
-      symbols[left.next].previous = i;
-      push(i);
-    }
-    if (i > 0) push(left.previous);
+    right.rank = kNoRank;  // merged away
+    if (left.next < n) symbols[left.next].previous = i;
+    if (look_up(i)) std::push_heap(queue.begin(), queue.end(), std::greater<>());
+    if (i > 0 && look_up(left.previous)) std::push_heap(queue.begin(), queue.end(), std::greater<>());
   }
   for (uint32_t i = 0; i < n; i = symbols[i].next) out.push_back(symbols[i].id);
 }

@@ -39,11 +39,14 @@ class Bpe {
   struct Merge {
     TokenId left, right, result;
   };
+  static constexpr uint32_t kNoRank = ~uint32_t{0};
   // Working memory of one Encode, reused from piece to piece.
   struct Scratch {
     struct Symbol {
       TokenId id;
       uint32_t previous, next;  // indices; next == size at the end
+      uint32_t rank;            // of merging this one with the next; kNoRank if they do not merge
+      TokenId result;           // of that merge
     };
     std::vector<Symbol> symbols;
     std::vector<uint64_t> queue;  // rank << 32 | index of the left symbol
@@ -63,7 +66,6 @@ class Bpe {
     TokenId result = -1;
   };
   static constexpr uint64_t kNoPair = ~uint64_t{0};
-  static constexpr uint32_t kNoRank = ~uint32_t{0};
   enum Whole : uint8_t { kUnknown, kYes, kNo };
 
   static uint64_t Pair(TokenId left, TokenId right) {

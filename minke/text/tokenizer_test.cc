@@ -158,7 +158,7 @@ TEST(Tokenizer, RandomBytesRoundTrip) {
 }
 
 // A megabyte of one thing makes one piece of a million bytes. The bound leaves room for sanitizers and a busy
-// machine; bench/tokenizer_bench.cc prints the real times.
+// machine; bench/tokenizer.cc prints the real times.
 TEST(Tokenizer, OneLongPieceTakesNoLongerThanItsLengthAllows) {
   std::vector<const Tokenizer*> tokenizers = {&Nano()};
   if (const Tokenizer* v3 = Full("deepseek_v3")) tokenizers.push_back(v3);
