@@ -2,6 +2,8 @@
 // For each file: megabytes per second of Encode and Decode over the whole text, best and median of the repetitions.
 // Then one megabyte of one thing, which makes one piece of a million bytes. bench/tokenizer_speed.py runs this beside
 // the `tokenizers` package.
+#include "minke/text/tokenizer.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,7 +13,6 @@
 #include <vector>
 
 #include "minke/base/file.h"
-#include "minke/text/tokenizer.h"
 
 namespace minke {
 namespace {
@@ -37,8 +38,8 @@ Status Measure(const Tokenizer& tokenizer, const std::string& path) {
   const auto encode = Repeat(7, [&] { ids = tokenizer.Encode(text); });
   std::string back;
   const auto decode = Repeat(7, [&] { back = tokenizer.Decode(ids); });
-  fmt::print("{} bytes {} tokens {} encode_best {:.2f} encode_median {:.2f} decode_best {:.2f} MB/s\n", path, text.size(),
-             ids.size(), megabytes / encode[0], megabytes / encode[3], megabytes / decode[0]);
+  fmt::print("{} bytes {} tokens {} encode_best {:.2f} encode_median {:.2f} decode_best {:.2f} MB/s\n", path,
+             text.size(), ids.size(), megabytes / encode[0], megabytes / encode[3], megabytes / decode[0]);
   return back == text ? Status() : Fail(Code::kFailed, "{}: decoding does not give the text back", path);
 }
 

@@ -69,7 +69,8 @@ std::string MessageJson(const Message& message) {
   AppendJsonString(out, message.reasoning_content);
   out += ", \"tool_calls\": [";
   for (size_t i = 0; i < message.tool_calls.size(); ++i) {
-    out += i > 0 ? ", {\"type\": \"function\", \"function\": {\"name\": " : "{\"type\": \"function\", \"function\": {\"name\": ";
+    out += i > 0 ? ", {\"type\": \"function\", \"function\": {\"name\": "
+                 : "{\"type\": \"function\", \"function\": {\"name\": ";
     AppendJsonString(out, message.tool_calls[i].name);
     out += ", \"arguments\": ";
     AppendJsonString(out, message.tool_calls[i].arguments);

@@ -80,9 +80,9 @@ Status Tokenize(const TokenizeFlags& flags, CliContext& context) {
 
 void AddTokenizeCommand(CLI::App& app, CliContext& context) {
   auto flags = std::make_shared<TokenizeFlags>();
-  CLI::App* verb = AddVerb(app, context, "tokenize",
-                           "Read JSON lines {\"text\": …} on standard input, write {\"ids\": […]}",
-                           [flags, &context] { return Tokenize(*flags, context); });
+  CLI::App* verb =
+      AddVerb(app, context, "tokenize", "Read JSON lines {\"text\": …} on standard input, write {\"ids\": […]}",
+              [flags, &context] { return Tokenize(*flags, context); });
   verb->add_option("MODEL", flags->model, std::string(kModelHelp) + "; a folder with only tokenizer.json will do")
       ->required();
   verb->add_flag("--decode", flags->decode, "Read {\"ids\": […]}, write {\"text\": …, \"bytes_hex\": …}");

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <functional>
 
 namespace minke {
 namespace {
@@ -30,6 +29,8 @@ uint64_t HashBytes(std::string_view bytes) {
 
 // Below this many bytes a scan over all pairs beats the queue (bench/tokenizer.cc: 16 to 32 are alike).
 constexpr size_t kShort = 24;
+// From here on the table of ranks that the second queue needs (4 bytes a merge) costs less than the first one's log n.
+constexpr size_t kLong = 2048;
 
 }  // namespace
 
@@ -70,6 +71,7 @@ Result<Bpe> Bpe::Build(const std::array<TokenId, 256>& byte_ids, std::vector<std
     if (!tokens[id].empty()) bpe.index_.Insert(tokens[id], static_cast<TokenId>(id));
   bpe.whole_ = std::make_unique<std::atomic<uint8_t>[]>(tokens.size());
 
+  bpe.num_merges_ = merges.size();
   const size_t num_slots = std::bit_ceil(std::max<size_t>(2 * merges.size(), 16));
   bpe.pairs_.resize(num_slots);
   bpe.pair_shift_ = 64 - std::countr_zero(num_slots);
@@ -98,14 +100,16 @@ void Bpe::Encode(std::string_view piece, Scratch& scratch, std::vector<TokenId>&
   const size_t first = out.size();
   if (piece.size() < kShort) {
     EncodeShort(piece, out);
+  } else if (piece.size() < kLong) {
+    EncodeLong(piece, scratch.symbols, scratch.heap, out);
   } else {
+    scratch.buckets.Prepare(num_merges_);
     // Indices are 32 bits wide; a longer piece (more than 2 GiB of one letter, say) is cut.
     constexpr size_t kMost = size_t{1} << 31;
     for (; !piece.empty(); piece.remove_prefix(std::min(kMost, piece.size())))
-      EncodeLong(piece.substr(0, kMost), scratch, out);
+      EncodeLong(piece.substr(0, kMost), scratch.symbols, scratch.buckets, out);
   }
-  if (id >= 0)
-    whole_[id].store(out.size() == first + 1 && out[first] == id ? kYes : kNo, std::memory_order_relaxed);
+  if (id >= 0) whole_[id].store(out.size() == first + 1 && out[first] == id ? kYes : kNo, std::memory_order_relaxed);
 }
 
 void Bpe::EncodeShort(std::string_view piece, std::vector<TokenId>& out) const {
@@ -136,40 +140,33 @@ void Bpe::EncodeShort(std::string_view piece, std::vector<TokenId>& out) const {
   out.insert(out.end(), ids, ids + n);
 }
 
-void Bpe::EncodeLong(std::string_view piece, Scratch& scratch, std::vector<TokenId>& out) const {
-  auto& symbols = scratch.symbols;
-  auto& queue = scratch.queue;
+template <class Queue>
+void Bpe::EncodeLong(std::string_view piece, std::vector<Scratch::Symbol>& symbols, Queue& queue,
+                     std::vector<TokenId>& out) const {
   const uint32_t n = static_cast<uint32_t>(piece.size());
   symbols.resize(n);
-  queue.clear();
-  // What merging i with its right neighbour would give; queued if they merge.
+  // Queues the merge of i with its right neighbour, if there is one.
   const auto look_up = [&](uint32_t i) {
     Scratch::Symbol& symbol = symbols[i];
     const PairSlot* merge = symbol.next < n ? FindMerge(symbol.id, symbols[symbol.next].id) : nullptr;
     symbol.rank = merge ? merge->rank : kNoRank;
-    if (!merge) return false;
+    if (!merge) return;
     symbol.result = merge->result;
-    queue.push_back(static_cast<uint64_t>(merge->rank) << 32 | i);
-    return true;
+    queue.Push({merge->rank, i});
   };
-  for (uint32_t i = 0; i < n; ++i)
-    symbols[i] = {byte_ids_[static_cast<uint8_t>(piece[i])], i - 1, i + 1, kNoRank, -1};
+  for (uint32_t i = 0; i < n; ++i) symbols[i] = {byte_ids_[static_cast<uint8_t>(piece[i])], i - 1, i + 1, kNoRank, -1};
   for (uint32_t i = 0; i < n; ++i) look_up(i);
-  std::make_heap(queue.begin(), queue.end(), std::greater<>());
   while (!queue.empty()) {
-    std::pop_heap(queue.begin(), queue.end(), std::greater<>());
-    const uint64_t top = queue.back();
-    queue.pop_back();
-    const uint32_t i = static_cast<uint32_t>(top);
+    const auto [rank, i] = queue.Pop();
     Scratch::Symbol& left = symbols[i];
-    if (left.rank != top >> 32) continue;  // it or its neighbour has merged since
+    if (left.rank != rank) continue;  // it or its neighbour has merged since
     Scratch::Symbol& right = symbols[left.next];
     left.id = left.result;
     left.next = right.next;
     right.rank = kNoRank;  // merged away
     if (left.next < n) symbols[left.next].previous = i;
-    if (look_up(i)) std::push_heap(queue.begin(), queue.end(), std::greater<>());
-    if (i > 0 && look_up(left.previous)) std::push_heap(queue.begin(), queue.end(), std::greater<>());
+    if (i > 0) look_up(left.previous);
+    look_up(i);
   }
   for (uint32_t i = 0; i < n; i = symbols[i].next) out.push_back(symbols[i].id);
 }

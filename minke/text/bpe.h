@@ -1,5 +1,5 @@
 // Byte-level byte-pair encoding: bytes of one piece -> token ids, by merging the pair of lowest rank (leftmost of
-// equals) until none is left. n log n in the length of a piece, whatever its bytes are.
+// equals) until none is left. Near-linear in the length of a piece, whatever its bytes are.
 #pragma once
 
 #include <array>
@@ -12,6 +12,7 @@
 
 #include "minke/base/result.h"
 #include "minke/base/token_id.h"
+#include "minke/text/merge_queue.h"
 
 namespace minke {
 
@@ -49,7 +50,8 @@ class Bpe {
       TokenId result;           // of that merge
     };
     std::vector<Symbol> symbols;
-    std::vector<uint64_t> queue;  // rank << 32 | index of the left symbol
+    HeapQueue heap;
+    BucketQueue buckets;
   };
 
   // `byte_ids[b]` is the token of byte b; `tokens` views the bytes of every token that may stand for a whole piece
@@ -73,11 +75,14 @@ class Bpe {
   }
   const PairSlot* FindMerge(TokenId left, TokenId right) const;  // nullptr if the pair does not merge
   void EncodeShort(std::string_view piece, std::vector<TokenId>& out) const;
-  void EncodeLong(std::string_view piece, Scratch& scratch, std::vector<TokenId>& out) const;
+  template <class Queue>
+  void EncodeLong(std::string_view piece, std::vector<Scratch::Symbol>& symbols, Queue& queue,
+                  std::vector<TokenId>& out) const;
 
   std::array<TokenId, 256> byte_ids_{};
   BytesIndex index_;
   std::vector<PairSlot> pairs_;
+  size_t num_merges_ = 0;
   int pair_shift_ = 0;
   // Whether merging a token's own bytes gives that token, found out at its first use. A pure function of the file, so
   // threads that race write the same value.

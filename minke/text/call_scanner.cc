@@ -81,12 +81,24 @@ class DsmlScanner : public Scanner {
       Step step = Step::kNeedMore;
       bool moved = false;
       switch (state_) {
-        case State::kBetween: moved = Between(block, step); break;
-        case State::kHead: moved = Head(block, step); break;
-        case State::kParameter: moved = Parameter(block, step); break;
-        case State::kAfterParameter: moved = AfterParameter(block, step); break;
-        case State::kCallEnd: moved = CallEnd(block, call, step); break;
-        case State::kBlockEnd: moved = BlockEnd(block, step); break;
+        case State::kBetween:
+          moved = Between(block, step);
+          break;
+        case State::kHead:
+          moved = Head(block, step);
+          break;
+        case State::kParameter:
+          moved = Parameter(block, step);
+          break;
+        case State::kAfterParameter:
+          moved = AfterParameter(block, step);
+          break;
+        case State::kCallEnd:
+          moved = CallEnd(block, call, step);
+          break;
+        case State::kBlockEnd:
+          moved = BlockEnd(block, step);
+          break;
       }
       if (!moved) return step;
     }
@@ -172,7 +184,8 @@ class DsmlScanner : public Scanner {
     text.remove_prefix(kName.size());
     const size_t at_true = text.find(kTrue), at_false = text.find(kFalse);
     if (const size_t at = std::min(at_true, at_false); at != kNone)
-      return Add(text.substr(0, at), at_true < at_false, text.substr(at + (at_true < at_false ? kTrue : kFalse).size()));
+      return Add(text.substr(0, at), at_true < at_false,
+                 text.substr(at + (at_true < at_false ? kTrue : kFalse).size()));
     // The same with other white space.
     for (size_t quote = text.find('"'); quote != kNone; quote = text.find('"', quote + 1)) {
       std::string_view rest = text.substr(quote + 1);

@@ -94,10 +94,14 @@ Result<ThinkingMode> ParseThinkingMode(std::string_view name) {
 
 Result<std::string> EncodeChat(ChatFormat format, std::span<const Message> messages, const EncodeOptions& options) {
   switch (format) {
-    case ChatFormat::kV3: return EncodeV3(messages, options);
-    case ChatFormat::kR1: return EncodeR1(messages, options);
-    case ChatFormat::kV31: return EncodeV31(messages, options);
-    case ChatFormat::kV32: break;
+    case ChatFormat::kV3:
+      return EncodeV3(messages, options);
+    case ChatFormat::kR1:
+      return EncodeR1(messages, options);
+    case ChatFormat::kV31:
+      return EncodeV31(messages, options);
+    case ChatFormat::kV32:
+      break;
   }
   return EncodeV32(messages, options);
 }

@@ -22,7 +22,7 @@ Result<ThinkingMode> ParseThinkingMode(std::string_view name);
 std::string_view Name(ChatFormat format);
 
 struct ToolCall {
-  std::string id = {};    // the caller's; no template shows it
+  std::string id = {};  // the caller's; no template shows it
   std::string name = {};
   std::string arguments = {};  // JSON text of an object
 };

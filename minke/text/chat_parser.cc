@@ -33,7 +33,8 @@ class Cursor {
     stop = "";
     for (std::string_view candidate : stops)
       // A later candidate matters only before the best one, so the search ends there.
-      if (const size_t at = text_.substr(0, best == std::string_view::npos ? best : best + candidate.size()).find(candidate);
+      if (const size_t at =
+              text_.substr(0, best == std::string_view::npos ? best : best + candidate.size()).find(candidate);
           at < best) {
         best = at;
         stop = candidate;
@@ -120,7 +121,10 @@ Status MarkedCalls(ChatFormat format, Cursor& cursor, Message& message) {
     const std::string_view body = cursor.Until({kToolCallEnd}, stop);
     if (stop.empty()) return Wrong("a call is not closed by {}", kToolCallEnd);
     const auto call = ReadMarkedCall(format, body);
-    if (!call) return Wrong("a call that is not {} and arguments", format == ChatFormat::kV31 ? "a name, a separator" : "function, a separator, a name, a ```json fence");
+    if (!call)
+      return Wrong("a call that is not {} and arguments", format == ChatFormat::kV31
+                                                              ? "a name, a separator"
+                                                              : "function, a separator, a name, a ```json fence");
     message.tool_calls.push_back(*call);
   }
 }
@@ -138,7 +142,8 @@ Result<Message> ParseCompletion(ChatFormat format, std::string_view completion, 
   const bool opened = format == ChatFormat::kR1 && cursor.Take(kThink);
   if (mode == ThinkingMode::kThinking || opened) {
     message.reasoning_content = cursor.Until({kThinkEnd, opener}, stop);
-    if (stop != kThinkEnd) return Wrong("the reasoning is not closed by {}{}", kThinkEnd, stop.empty() ? "" : " before the calls");
+    if (stop != kThinkEnd)
+      return Wrong("the reasoning is not closed by {}{}", kThinkEnd, stop.empty() ? "" : " before the calls");
     MINKE_TRY(RefuseMarkers(message.reasoning_content, "reasoning", format));
   }
   message.content = cursor.Until({kEnd, opener}, stop);

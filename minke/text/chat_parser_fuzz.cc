@@ -44,7 +44,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   whole.Finish();
   const size_t step = 1 + data[1] % 16;
   std::string given;
-  for (size_t pos = 0; pos < text.size(); pos += step) given += pieces.Push(std::string_view(text).substr(pos, step)).content;
+  for (size_t pos = 0; pos < text.size(); pos += step)
+    given += pieces.Push(std::string_view(text).substr(pos, step)).content;
   given += pieces.Finish().content;
   if (Show(whole.message()) != Show(pieces.message()) || given != pieces.message().content) std::abort();
 

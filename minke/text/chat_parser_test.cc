@@ -73,17 +73,22 @@ std::string Parameter(const std::string& name, const std::string& is_string, con
 TEST(ChatParser, StrictGrammarAtItsEdges) {
   // The name ends at "> and a newline, and may hold quotes; spaces before name= are allowed.
   EXPECT_EQ(Strict(Block(Invoke("a\"b", "")) + kEnd), "assistant|||a\"b({})");
-  EXPECT_EQ(Strict("\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke \n name=\"f\">\n</｜DSML｜invoke>\n</｜DSML｜function_calls>"),
-            "assistant|||f({})");
+  EXPECT_EQ(
+      Strict(
+          "\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke \n name=\"f\">\n</｜DSML｜invoke>\n</｜DSML｜function_calls>"),
+      "assistant|||f({})");
   // A value may hold the closing tag of the call.
-  EXPECT_EQ(Strict(Block(Invoke("f", Parameter("x", "true", "</｜DSML｜invoke>\n")))), "assistant|||f({\"x\": \"</｜DSML｜invoke>\\n\"})");
+  EXPECT_EQ(Strict(Block(Invoke("f", Parameter("x", "true", "</｜DSML｜invoke>\n")))),
+            "assistant|||f({\"x\": \"</｜DSML｜invoke>\\n\"})");
   EXPECT_EQ(Strict("a\n" + Block("") + kEnd), "assistant||a\n");
   for (const std::string& text :
-       {std::string(), "a</think>" + kEnd, "<think>" + kEnd, "<｜begin▁of▁sentence｜>" + kEnd, kEnd + kEnd, Block("") + "x",
-        Block("") + kEnd + "x", Block(Invoke("f", "junk")), Block("junk\n"), "a\n<｜DSML｜function_calls>\n</｜DSML｜function_calls>" + kEnd,
-        Block("").substr(0, Block("").size() - 1), std::string("\n\n<｜DSML｜function_calls"),
+       {std::string(), "a</think>" + kEnd, "<think>" + kEnd, "<｜begin▁of▁sentence｜>" + kEnd, kEnd + kEnd,
+        Block("") + "x", Block("") + kEnd + "x", Block(Invoke("f", "junk")), Block("junk\n"),
+        "a\n<｜DSML｜function_calls>\n</｜DSML｜function_calls>" + kEnd, Block("").substr(0, Block("").size() - 1),
+        std::string("\n\n<｜DSML｜function_calls"),
         Block("<｜DSML｜invoke name=\"f\">\n</｜DSML｜invoke></｜DSML｜invoke>\n"),
-        Block("<｜DSML｜invoke name=\"f\"></｜DSML｜invoke>\n"), Block("<｜DSML｜invoke name=\"f\">\n\n\n</｜DSML｜invoke>\n"),
+        Block("<｜DSML｜invoke name=\"f\"></｜DSML｜invoke>\n"),
+        Block("<｜DSML｜invoke name=\"f\">\n\n\n</｜DSML｜invoke>\n"),
         Block(Invoke("f", "<｜DSML｜parameter name=\"x\" string=\"true\">v/｜DSML｜parameter>\n")),
         Block(Invoke("f", "<｜DSML｜parameter  name=\"x\" string=\"true\">v</｜DSML｜parameter>\n"))})
     EXPECT_TRUE(Strict(text).starts_with("error")) << text;
@@ -97,8 +102,9 @@ TEST(ChatParser, EncodedAnswersParseBack) {
   message.role = "assistant";
   message.content = "text\n\nwith 中文 and\n";
   message.reasoning_content = "hm <b>\n";
-  message.tool_calls = {{"", "f", R"({"s": "a\n\"b\" <x>", "n": -1.5, "big": 123456789012345678901, "o": {"k": [null, true]}, "": ""})"},
-                        {"", "g", "{}"}};
+  message.tool_calls = {
+      {"", "f", R"({"s": "a\n\"b\" <x>", "n": -1.5, "big": 123456789012345678901, "o": {"k": [null, true]}, "": ""})"},
+      {"", "g", "{}"}};
   const Message user{.role = "user", .content = "q"};
   for (const ChatFormat format : {ChatFormat::kV32, ChatFormat::kV31, ChatFormat::kR1}) {
     const ThinkingMode mode = format == ChatFormat::kV32 ? kThinking : kChat;
@@ -114,18 +120,23 @@ TEST(ChatParser, EncodedAnswersParseBack) {
 }
 
 TEST(ChatParser, OlderFormats) {
-  const std::string calls = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": 1}\n```<｜tool▁call▁end｜>\n"
-                            "<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>";
+  const std::string calls =
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": "
+      "1}\n```<｜tool▁call▁end｜>\n"
+      "<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>";
   EXPECT_EQ(Strict("Hi" + kEnd, kChat, ChatFormat::kV3), "assistant||Hi");
   EXPECT_EQ(Strict(calls + kEnd, kChat, ChatFormat::kV3), "assistant|||f({\"a\": 1})|g({})");
-  EXPECT_EQ(Strict("<think>\nr\n</think>\n\na" + calls + kEnd, kChat, ChatFormat::kR1), "assistant|\nr\n|\n\na|f({\"a\": 1})|g({})");
+  EXPECT_EQ(Strict("<think>\nr\n</think>\n\na" + calls + kEnd, kChat, ChatFormat::kR1),
+            "assistant|\nr\n|\n\na|f({\"a\": 1})|g({})");
   EXPECT_EQ(Strict("<think>\nr\n</think>\n\na" + kEnd, kThinking, ChatFormat::kR1), "assistant|\nr\n|\n\na");
   EXPECT_EQ(Strict("\nr</think>a" + kEnd, kThinking, ChatFormat::kR1), "assistant|\nr|a");
   EXPECT_EQ(Strict("r</think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\":1}<｜tool▁call▁end｜>"
-                   "<｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>" + kEnd, kThinking, ChatFormat::kV31),
+                   "<｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>" +
+                       kEnd,
+                   kThinking, ChatFormat::kV31),
             "assistant|r||f({\"a\":1})|g({})");
-  for (const std::string& text : {std::string("Hi"), calls + "x", calls.substr(0, calls.size() - 5), "a<｜tool▁sep｜>" + kEnd,
-                                  std::string("<｜tool▁calls▁begin｜>x<｜tool▁calls▁end｜>")})
+  for (const std::string& text : {std::string("Hi"), calls + "x", calls.substr(0, calls.size() - 5),
+                                  "a<｜tool▁sep｜>" + kEnd, std::string("<｜tool▁calls▁begin｜>x<｜tool▁calls▁end｜>")})
     EXPECT_TRUE(Strict(text, kChat, ChatFormat::kV3).starts_with("error")) << text;
 }
 
@@ -138,11 +149,14 @@ TEST(ChatParser, ToleratesWhatModelsWrite) {
   }
   EXPECT_EQ(Tolerant(Block(Invoke("f", Parameter("x", "false", "{oops"))) + kEnd), "assistant|||f({\"x\": \"{oops\"})");
   // Newlines, spaces and brackets that are missing.
-  EXPECT_EQ(Tolerant("a<｜DSML｜function_calls><｜DSML｜invoke name=\"f\"><｜DSML｜parameter name=\"x\"  string=\"false\" >1</｜DSML｜parameter>"
-                     "</｜DSML｜invoke><｜DSML｜invoke name=\"g\"></｜DSML｜invoke></｜DSML｜function_calls> \n" + kEnd),
+  EXPECT_EQ(Tolerant("a<｜DSML｜function_calls><｜DSML｜invoke name=\"f\"><｜DSML｜parameter name=\"x\"  "
+                     "string=\"false\" >1</｜DSML｜parameter>"
+                     "</｜DSML｜invoke><｜DSML｜invoke name=\"g\"></｜DSML｜invoke></｜DSML｜function_calls> \n" +
+                     kEnd),
             "assistant||a|f({\"x\": 1})|g({})");
   // The body as arguments.
-  EXPECT_EQ(Tolerant(Block("<｜DSML｜invoke name=\"f\">\n{\"a\": [1]}\n</｜DSML｜invoke>\n")), "assistant|||f({\"a\": [1]})");
+  EXPECT_EQ(Tolerant(Block("<｜DSML｜invoke name=\"f\">\n{\"a\": [1]}\n</｜DSML｜invoke>\n")),
+            "assistant|||f({\"a\": [1]})");
   // A block that is not closed.
   const std::string f = Invoke("f", ""), open = "\n\n<｜DSML｜function_calls>\n";
   EXPECT_EQ(Tolerant("a" + open + f), "assistant||a|f({})");
@@ -224,9 +238,13 @@ TEST(StreamParser, R1OpensItsReasoningItself) {
 
 // A megabyte of what looks like the start of something, byte by byte.
 TEST(StreamParser, TakesTimeInProportionToTheText) {
-  const std::string tag = "</｜DSML｜invoke", value = "\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"x\" string=\"true\">";
+  const std::string
+      tag = "</｜DSML｜invoke",
+      value =
+          "\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"x\" string=\"true\">";
   for (const std::string& head : {std::string(), value})
-    for (const std::string_view unit : {std::string_view("\n"), std::string_view("<"), std::string_view(tag), std::string_view("</｜DSML｜parameter><")}) {
+    for (const std::string_view unit : {std::string_view("\n"), std::string_view("<"), std::string_view(tag),
+                                        std::string_view("</｜DSML｜parameter><")}) {
       StreamParser parser(ChatFormat::kV32, kChat);
       parser.Push(head);
       std::string text;

@@ -49,7 +49,8 @@ TemplateChoice RecognizeTemplate(std::string_view text, std::string_view model_t
   choice.format = v32 ? ChatFormat::kV32 : ChatFormat::kV3;
   const std::string_view name = v32 ? "DeepSeek-V3.2" : "DeepSeek-V3";
   if (!text.empty()) {
-    choice.note = fmt::format("the checkpoint's chat_template is none of DeepSeek-V3, R1 and V3.1; the rules of {} are used instead", name);
+    choice.note = fmt::format(
+        "the checkpoint's chat_template is none of DeepSeek-V3, R1 and V3.1; the rules of {} are used instead", name);
   } else if (v32) {
     choice.is_own = true;  // the release has no template: its encoding is a program
     choice.note = "the checkpoint has no chat_template; the encoding of DeepSeek-V3.2 is used, as in its release";

@@ -9,7 +9,8 @@ namespace {
 
 // The marks of the family that recognition looks for, in the order in which templates have them.
 const std::string kFamily =
-    "{{ns.system_prompt}}{{'<｜User｜>'}}{{'<｜Assistant｜><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>' + tool['type'] + "
+    "{{ns.system_prompt}}{{'<｜User｜>'}}{{'<｜Assistant｜><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>' + tool['type'] "
+    "+ "
     "'<｜tool▁sep｜>'}}{%- for tool in message['tool_calls'] %}{{'<｜tool▁call▁end｜><｜end▁of▁sentence｜>'}}"
     "{{'<｜tool▁output▁begin｜>'}}{% if add_generation_prompt %}";
 const std::string kFence = "{{'```json' + '<｜tool▁outputs▁begin｜>'}}";
@@ -62,7 +63,8 @@ TEST(ChooseTemplate, TheFilesOfAFolder) {
   };
   both();
   EXPECT_EQ(ChooseTemplate(folder, "deepseek_v3")->note, RecognizeTemplate("", "deepseek_v3").note);
-  write("tokenizer_config.json", R"({"chat_template": [{"name": "rag", "template": "x"}, {"name": "default", "template": "y"}]})");
+  write("tokenizer_config.json",
+        R"({"chat_template": [{"name": "rag", "template": "x"}, {"name": "default", "template": "y"}]})");
   EXPECT_FALSE(ChooseTemplate(folder, "deepseek_v32")->is_own);
   write("chat_template.jinja", kFamily + kFence);
   EXPECT_EQ(ChooseTemplate(folder, "deepseek_v32")->format, ChatFormat::kV3);

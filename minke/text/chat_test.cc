@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-
 #include <fstream>
 #include <sstream>
 
@@ -70,10 +69,11 @@ TEST(Chat, EveryGoldenPromptOfV3AndR1) {
   for (const PromptJson& test : cases.items()) {
     EncodeOptions options;
     options.add_generation_prompt = test.Find("add_generation_prompt")->boolean();
-    const auto prompt = EncodeChat(*ParseChatFormat(test.Find("template")->text()),
-                                   *MessagesFromJson(*test.Find("messages")), options);
+    const auto prompt =
+        EncodeChat(*ParseChatFormat(test.Find("template")->text()), *MessagesFromJson(*test.Find("messages")), options);
     ASSERT_TRUE(prompt.has_value()) << prompt.error().message;
-    EXPECT_EQ(*prompt, test.Find("prompt")->text()) << test.Find("name")->text() << " " << test.Find("template")->text();
+    EXPECT_EQ(*prompt, test.Find("prompt")->text())
+        << test.Find("name")->text() << " " << test.Find("template")->text();
   }
 }
 
@@ -81,8 +81,9 @@ TEST(Chat, ADeveloperMessageBeforeTheLastIsKeptAndDoesNotThink) {
   const auto prompt = EncodeChat(ChatFormat::kV32, Messages(R"([{"role": "developer", "content": "old"},
       {"role": "assistant", "content": "done", "reasoning_content": "r"}, {"role": "developer", "content": "new"}])"),
                                  {.thinking_mode = ThinkingMode::kThinking});
-  EXPECT_EQ(prompt, "<｜begin▁of▁sentence｜><｜User｜>\n\n# The user's message is: old<｜Assistant｜></think>done"
-                    "<｜end▁of▁sentence｜><｜User｜>\n\n# The user's message is: new<｜Assistant｜><think>");
+  EXPECT_EQ(prompt,
+            "<｜begin▁of▁sentence｜><｜User｜>\n\n# The user's message is: old<｜Assistant｜></think>done"
+            "<｜end▁of▁sentence｜><｜User｜>\n\n# The user's message is: new<｜Assistant｜><think>");
 }
 
 // A prefix cache may reuse a prompt whenever the turn only grew.
@@ -144,26 +145,34 @@ TEST(Chat, RefusesAndNamesTheMessage) {
   ExpectRefused(R"([{"role": "user", "content": 5}])", "messages[0].content");
   ExpectRefused(R"([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}])", "not text");
   ExpectRefused(R"([{"role": "user", "content": "x", "tool_calls": {}}])", "tool_calls");
-  ExpectRefused(R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}])", "tool_calls[0].function.arguments");
-  ExpectRefused(R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{oops"}}]}])", "not valid JSON");
-  ExpectRefused(R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}]}])", "not an object");
+  ExpectRefused(R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}])",
+                "tool_calls[0].function.arguments");
+  ExpectRefused(R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{oops"}}]}])",
+                "not valid JSON");
+  ExpectRefused(R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}]}])",
+                "not an object");
   ExpectRefused(R"([{"role": "system", "tools": [{"type": "function"}]}])", "tools[0]");
   ExpectRefused(R"([{"role": "tool", "content": "x"}])", "tool result");
-  ExpectRefused(R"([{"role": "assistant", "reasoning_content": "r", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
-      {"role": "tool", "content": "1"}, {"role": "tool", "content": "2"}])", "messages[2]: result 2 of 1");
+  ExpectRefused(
+      R"([{"role": "assistant", "reasoning_content": "r", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+      {"role": "tool", "content": "1"}, {"role": "tool", "content": "2"}])",
+      "messages[2]: result 2 of 1");
   ExpectRefused(R"([{"role": "developer", "content": "x"}])", "no place", ChatFormat::kR1);
-  ExpectRefused(R"([{"role": "system", "content": "x", "tools": [{"function": {"name": "f"}}]}])", "cannot show tools", ChatFormat::kV3);
+  ExpectRefused(R"([{"role": "system", "content": "x", "tools": [{"function": {"name": "f"}}]}])", "cannot show tools",
+                ChatFormat::kV3);
 }
 
 TEST(Chat, ContentPartsAreJoinedAndNullIsEmpty) {
-  const auto messages = Messages(R"([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+  const auto messages =
+      Messages(R"([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
                                      {"role": "user", "content": null}])");
   EXPECT_EQ(messages[0].content, "ab");
   EXPECT_EQ(messages[1].content, "");
 }
 
 TEST(Chat, ToolsGoOnTheFirstSystemMessage) {
-  const auto tools = *ToolsFromJson(*PromptJson::Parse(R"([{"type": "function", "function": {"name": "f"}}])", ""), "tools");
+  const auto tools =
+      *ToolsFromJson(*PromptJson::Parse(R"([{"type": "function", "function": {"name": "f"}}])", ""), "tools");
   auto with = Messages(R"([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}])");
   AttachTools(with, tools);
   EXPECT_EQ(with.size(), 2u);
@@ -192,12 +201,17 @@ TEST(Chat, V31ToolLoop) {
         {"function": {"name": "g", "arguments": "{}"}}]},
       {"role": "tool", "content": "r"}, {"role": "tool", "content": "q"}, {"role": "assistant", "content": "done"}])");
   const std::string prompt = *EncodeChat(ChatFormat::kV31, messages, {});
-  EXPECT_TRUE(prompt.starts_with("<｜begin▁of▁sentence｜>S\n\n## Tools\nYou have access to the following tools:\n\n### f\n"
-                                 "Description: D\n\nParameters: {\"type\": \"object\"}\n")) << prompt;
+  EXPECT_TRUE(
+      prompt.starts_with("<｜begin▁of▁sentence｜>S\n\n## Tools\nYou have access to the following tools:\n\n### f\n"
+                         "Description: D\n\nParameters: {\"type\": \"object\"}\n"))
+      << prompt;
   EXPECT_TRUE(prompt.ends_with(
-      "<｜User｜>1<｜Assistant｜></think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\":1}<｜tool▁call▁end｜>"
+      "<｜User｜>1<｜Assistant｜></"
+      "think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\":1}<｜tool▁call▁end｜>"
       "<｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜><｜end▁of▁sentence｜>"
-      "<｜tool▁output▁begin｜>r<｜tool▁output▁end｜><｜tool▁output▁begin｜>q<｜tool▁output▁end｜>done<｜end▁of▁sentence｜>")) << prompt;
+      "<｜tool▁output▁begin｜>r<｜tool▁output▁end｜><｜tool▁output▁begin｜>q<｜tool▁output▁end｜>done<"
+      "｜end▁of▁sentence｜>"))
+      << prompt;
 }
 
 // A group of tool results finds its caller once, not once a result.

@@ -31,7 +31,8 @@ class Encoder {
       } else if (message.role == "assistant") {
         Assistant(message);
       } else if (message.role != "system") {
-        return Fail(Code::kInvalidArgument, "messages[{}]: the role \"{}\" has no place in this template", i, message.role);
+        return Fail(Code::kInvalidArgument, "messages[{}]: the role \"{}\" has no place in this template", i,
+                    message.role);
       }
     }
     if (after_tool_) {

@@ -82,7 +82,8 @@ Result<std::string> EncodeV31(std::span<const Message> messages, const EncodeOpt
       after_user = false;
       after_tool = true;
     } else if (message.role != "system") {
-      return Fail(Code::kInvalidArgument, "messages[{}]: the role \"{}\" has no place in this template", i, message.role);
+      return Fail(Code::kInvalidArgument, "messages[{}]: the role \"{}\" has no place in this template", i,
+                  message.role);
     }
   }
   if (options.add_generation_prompt && after_user)

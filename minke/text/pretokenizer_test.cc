@@ -41,25 +41,29 @@ TEST(PieceScanner, LinesEndWithTheirLastNewline) {
 
 TEST(PieceScanner, OneSignBeforeLetters) {
   EXPECT_EQ(Pieces("it's"), (List{"it", "'s"}));
-  EXPECT_EQ(Pieces("'é"), (List{"'", "é"}));         // only A-Z and a-z stick to an ASCII sign
+  EXPECT_EQ(Pieces("'é"), (List{"'", "é"}));  // only A-Z and a-z stick to an ASCII sign
   EXPECT_EQ(Pieces("'sé"), (List{"'s", "é"}));
-  EXPECT_EQ(Pieces("\tabc"), (List{"\tabc"}));       // any character but newlines, letters and signs
-  EXPECT_EQ(Pieces("\u200Babc"), (List{"\u200B" "abc"}));
-  EXPECT_EQ(Pieces("\u0301abc"), (List{"\u0301" "abc"}));
+  EXPECT_EQ(Pieces("\tabc"), (List{"\tabc"}));  // any character but newlines, letters and signs
+  EXPECT_EQ(Pieces("\u200Babc"), (List{"\u200B"
+                                       "abc"}));
+  EXPECT_EQ(Pieces("\u0301abc"), (List{"\u0301"
+                                       "abc"}));
   EXPECT_EQ(Pieces("e\u0301!"), (List{"e\u0301", "!"}));
 }
 
 TEST(PieceScanner, IdeographsAreCutOutAndCutAgain) {
   EXPECT_EQ(Pieces("a中文b"), (List{"a", "中文", "b"}));
   EXPECT_EQ(Pieces("カ・ナ"), (List{"カ", "・", "ナ"}));
-  EXPECT_EQ(Pieces("・\n"), (List{"・", "\n"}));      // the newline is in another piece of the second pattern
+  EXPECT_EQ(Pieces("・\n"), (List{"・", "\n"}));  // the newline is in another piece of the second pattern
   EXPECT_EQ(Pieces("-・"), (List{"-", "・"}));
-  EXPECT_EQ(Pieces("龥龦a"), (List{"龥", "龦a"}));    // U+9FA6 is outside the range
+  EXPECT_EQ(Pieces("龥龦a"), (List{"龥", "龦a"}));  // U+9FA6 is outside the range
 }
 
 TEST(PieceScanner, WhatMatchesNothingIsOnePiece) {
   EXPECT_EQ(Pieces(std::string_view("\0\1 x", 4)), (List{std::string("\0\1", 2), " x"}));
-  EXPECT_EQ(Pieces("\x80\xFF" "1"), (List{"\x80\xFF", "1"}));
+  EXPECT_EQ(Pieces("\x80\xFF"
+                   "1"),
+            (List{"\x80\xFF", "1"}));
   EXPECT_EQ(Pieces("\xED\xA0\x80"), (List{"\xED\xA0\x80"}));
   EXPECT_EQ(Pieces(""), List{});
 }

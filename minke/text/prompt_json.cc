@@ -75,14 +75,29 @@ void AppendJsonString(std::string& out, std::string_view text) {
     out.append(text.substr(plain, i - plain));
     plain = i + 1;
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
-      default: fmt::format_to(std::back_inserter(out), "\\u{:04x}", c);
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      default:
+        fmt::format_to(std::back_inserter(out), "\\u{:04x}", c);
     }
   }
   out.append(text.substr(plain));
@@ -121,13 +136,21 @@ class PromptJsonParser {
     Space();
     if (pos_ == text_.size()) return Wrong("a value is missing");
     switch (text_[pos_]) {
-      case '{': return Object(out, depth + 1);
-      case '[': return Array(out, depth + 1);
-      case '"': out.kind_ = PromptJson::Kind::kString; return String(out.scalar_);
-      case 't': return Word(out, "true", PromptJson::Kind::kBool);
-      case 'f': return Word(out, "false", PromptJson::Kind::kBool);
-      case 'n': return Word(out, "null", PromptJson::Kind::kNull);
-      default: return Number(out);
+      case '{':
+        return Object(out, depth + 1);
+      case '[':
+        return Array(out, depth + 1);
+      case '"':
+        out.kind_ = PromptJson::Kind::kString;
+        return String(out.scalar_);
+      case 't':
+        return Word(out, "true", PromptJson::Kind::kBool);
+      case 'f':
+        return Word(out, "false", PromptJson::Kind::kBool);
+      case 'n':
+        return Word(out, "null", PromptJson::Kind::kNull);
+      default:
+        return Number(out);
     }
   }
 
@@ -172,7 +195,8 @@ class PromptJsonParser {
     ++pos_;
     for (;;) {
       const size_t begin = pos_;
-      while (pos_ < text_.size() && text_[pos_] != '"' && text_[pos_] != '\\' && static_cast<uint8_t>(text_[pos_]) >= 0x20) {
+      while (pos_ < text_.size() && text_[pos_] != '"' && text_[pos_] != '\\' &&
+             static_cast<uint8_t>(text_[pos_]) >= 0x20) {
         const Utf8Char c = DecodeUtf8(text_.substr(pos_));
         if (!c.valid) return Wrong("broken UTF-8");
         pos_ += c.size;
@@ -211,7 +235,8 @@ class PromptJsonParser {
     uint32_t value = 0;
     if (pos_ + 4 > text_.size()) return Wrong("a \\u escape cut short");
     const char* begin = text_.data() + pos_;
-    if (std::from_chars(begin, begin + 4, value, 16).ptr != begin + 4) return Wrong("a \\u escape without 4 hex digits");
+    if (std::from_chars(begin, begin + 4, value, 16).ptr != begin + 4)
+      return Wrong("a \\u escape without 4 hex digits");
     pos_ += 4;
     return value;
   }
@@ -286,7 +311,8 @@ std::string PromptJson::Dump() const {
 
 void PromptJson::AppendTo(std::string& out) const {
   switch (kind_) {
-    case Kind::kString: return AppendJsonString(out, scalar_);
+    case Kind::kString:
+      return AppendJsonString(out, scalar_);
     case Kind::kArray:
       out += '[';
       for (size_t i = 0; i < items_.size(); ++i) {
@@ -305,7 +331,8 @@ void PromptJson::AppendTo(std::string& out) const {
       }
       out += '}';
       return;
-    default: out += scalar_;
+    default:
+      out += scalar_;
   }
 }
 

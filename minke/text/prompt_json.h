@@ -19,8 +19,8 @@ class PromptJson {
   static constexpr int kMaxDepth = 64;
   static constexpr int kMaxValues = 1'000'000;
   // `where` starts the message. Errors: kInvalidArgument for text that is not one JSON value (NaN, lone surrogates and
-  // raw control characters are not), nests deeper than max_depth or has more than kMaxValues. A repeated key keeps its place and takes the last
-  // value.
+  // raw control characters are not), nests deeper than max_depth or has more than kMaxValues. A repeated key keeps its
+  // place and takes the last value.
   static Result<PromptJson> Parse(std::string_view text, std::string_view where, int max_depth = kMaxDepth);
   static PromptJson String(std::string text);
 
@@ -32,9 +32,9 @@ class PromptJson {
   bool is_bool() const { return kind_ == Kind::kBool; }
   bool boolean() const { return scalar_ == "true"; }
   const std::string& text() const { return scalar_; }  // a string's characters, or how any other scalar is printed
-  const std::vector<PromptJson>& items() const { return items_; }      // of an array
-  const std::vector<Member>& members() const { return members_; }      // of an object
-  const PromptJson* Find(std::string_view key) const;                  // nullptr if absent or not an object
+  const std::vector<PromptJson>& items() const { return items_; }  // of an array
+  const std::vector<Member>& members() const { return members_; }  // of an object
+  const PromptJson* Find(std::string_view key) const;              // nullptr if absent or not an object
 
   std::string Dump() const;
   void AppendTo(std::string& out) const;

@@ -123,7 +123,9 @@ void StreamParser::Advance(bool finishing, ChatDelta& delta) {
         if (TakeUntil(broken_stops_, finishing, delta.content).empty()) return;
         state_ = State::kEnded;
         break;
-      case State::kEnded: pending_.clear(); return;
+      case State::kEnded:
+        pending_.clear();
+        return;
     }
   }
 }
@@ -138,7 +140,8 @@ bool StreamParser::ScanCalls(bool finishing, ChatDelta& delta) {
   pending_ = block_.substr(scanner_->good());
   // A model stopped between the last call and the end of the block has said all it had to say.
   const std::string_view closing = format_ == ChatFormat::kV32 ? kCallsEnd : kToolCallsEnd;
-  const std::string_view rest = std::string_view(pending_).substr(std::min(pending_.find_first_not_of(" \t\n\r"), pending_.size()));
+  const std::string_view rest =
+      std::string_view(pending_).substr(std::min(pending_.find_first_not_of(" \t\n\r"), pending_.size()));
   if (finishing && scanner_->good() > 0 && closing.starts_with(rest)) {
     pending_.clear();
     step = CallScanner::Step::kEnd;

@@ -35,7 +35,7 @@ class StreamParser {
   // The model has stopped: gives out what was held back.
   ChatDelta Finish();
 
-  const Message& message() const { return message_; }  // the sum of all deltas
+  const Message& message() const { return message_; }     // the sum of all deltas
   bool ended() const { return state_ == State::kEnded; }  // the end marker was seen
   // True once content may come: </think> was seen, or there was nothing to close.
   bool reasoning_closed() const { return state_ != State::kStart && state_ != State::kReasoning && !unclosed_; }
@@ -53,10 +53,10 @@ class StreamParser {
   ChatFormat format_;
   ThinkingMode mode_;
   State state_ = State::kStart;
-  bool unclosed_ = false;             // ended inside the reasoning
+  bool unclosed_ = false;  // ended inside the reasoning
   std::vector<std::string> reasoning_stops_, content_stops_, broken_stops_;
-  std::string pending_;               // received, not given out
-  std::string block_;                 // from the newlines before the calls' opener on
+  std::string pending_;  // received, not given out
+  std::string block_;    // from the newlines before the calls' opener on
   std::unique_ptr<CallScanner> scanner_;
   Message message_;
 };

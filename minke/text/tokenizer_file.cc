@@ -52,7 +52,10 @@ class TokenizerSax : public nlohmann::detail::json_sax_dom_parser<Json> {
       return true;
     }
     if (depth_ == 1) in_model_ = name == "model";
-    capture_ = !(in_model_ && depth_ == 2) ? kNothing : name == "vocab" ? kVocab : name == "merges" ? kMerges : kNothing;
+    capture_ = !(in_model_ && depth_ == 2) ? kNothing
+               : name == "vocab"           ? kVocab
+               : name == "merges"          ? kMerges
+                                           : kNothing;
     if ((capture_ == kVocab && !file_.vocab.empty()) || (capture_ == kMerges && !file_.merges.empty()))
       return Wrong("model.{} twice", name);
     return Base::key(name);

@@ -13,9 +13,9 @@
 namespace minke {
 
 struct TokenizerFile {
-  std::vector<std::pair<std::string, int64_t>> vocab;           // model.vocab, in the file's order
-  std::vector<std::pair<std::string, std::string>> merges;      // model.merges: "a b" or ["a", "b"]
-  Json rest;                                                    // everything else; the two above are null in it
+  std::vector<std::pair<std::string, int64_t>> vocab;       // model.vocab, in the file's order
+  std::vector<std::pair<std::string, std::string>> merges;  // model.merges: "a b" or ["a", "b"]
+  Json rest;                                                // everything else; the two above are null in it
 };
 
 // The vocabulary and the merges, nearly all of the file, go straight into the two lists (a tree of JSON values would

@@ -49,13 +49,17 @@ TEST(TokenizerFile, MergesAsPairsAreTheSame) {
 }
 
 TEST(TokenizerFile, DamagedMerges) {
-  ExpectRefused(Code::kDamaged, "\"zz\" is not in model.vocab", [](Json& f) { f["model"]["merges"].push_back("a zz"); });
+  ExpectRefused(Code::kDamaged, "\"zz\" is not in model.vocab",
+                [](Json& f) { f["model"]["merges"].push_back("a zz"); });
   ExpectRefused(Code::kDamaged, "is not in model.vocab", [](Json& f) { f["model"]["merges"].push_back("q x"); });
-  ExpectRefused(Code::kDamaged, "join the same pair", [](Json& f) { f["model"]["merges"].push_back(f["model"]["merges"][0]); });
+  ExpectRefused(Code::kDamaged, "join the same pair",
+                [](Json& f) { f["model"]["merges"].push_back(f["model"]["merges"][0]); });
   ExpectRefused(Code::kDamaged, "not two parts", [](Json& f) { f["model"]["merges"].push_back("abc"); });
   ExpectRefused(Code::kDamaged, "not two parts", [](Json& f) { f["model"]["merges"].push_back("a b c"); });
-  ExpectRefused(Code::kDamaged, "a merge of 1 parts", [](Json& f) { f["model"]["merges"].push_back(Json::array({"a"})); });
-  ExpectRefused(Code::kDamaged, "more than 2", [](Json& f) { f["model"]["merges"].push_back(Json::array({"a", "b", "c"})); });
+  ExpectRefused(Code::kDamaged, "a merge of 1 parts",
+                [](Json& f) { f["model"]["merges"].push_back(Json::array({"a"})); });
+  ExpectRefused(Code::kDamaged, "more than 2",
+                [](Json& f) { f["model"]["merges"].push_back(Json::array({"a", "b", "c"})); });
   ExpectRefused(Code::kDamaged, "inside model.merges", [](Json& f) { f["model"]["merges"].push_back(5); });
 }
 
@@ -63,7 +67,10 @@ TEST(TokenizerFile, DamagedVocabulary) {
   ExpectRefused(Code::kDamaged, "no object \"model\"", [](Json& f) { f.erase("model"); });
   ExpectRefused(Code::kDamaged, "has no tokens", [](Json& f) { f["model"]["vocab"] = Json::object(); });
   ExpectRefused(Code::kDamaged, "has no tokens", [](Json& f) { f["model"]["vocab"] = Json::array(); });
-  ExpectRefused(Code::kDamaged, "no token for the byte 0x41", [](Json& f) { f["model"]["vocab"].erase("A"); f["model"]["merges"] = Json::array(); });
+  ExpectRefused(Code::kDamaged, "no token for the byte 0x41", [](Json& f) {
+    f["model"]["vocab"].erase("A");
+    f["model"]["merges"] = Json::array();
+  });
   ExpectRefused(Code::kDamaged, "is both", [](Json& f) { f["model"]["vocab"]["b"] = f["model"]["vocab"]["a"]; });
   ExpectRefused(Code::kDamaged, "negative number inside model.vocab", [](Json& f) { f["model"]["vocab"]["a"] = -1; });
   ExpectRefused(Code::kDamaged, "outside 0 to", [](Json& f) { f["model"]["vocab"]["a"] = 1 << 30; });
@@ -77,7 +84,10 @@ TEST(TokenizerFile, DamagedAddedTokens) {
     return [=](Json& f) { f["added_tokens"].push_back({{"id", id}, {"content", content}}); };
   };
   ExpectRefused(Code::kDamaged, "both \"<think>\"", add(600, "<think>"));
-  ExpectRefused(Code::kDamaged, "both \"<think>\"", [](Json& f) { f["added_tokens"].push_back(f["added_tokens"][5]); f["added_tokens"].back()["id"] = 700; });
+  ExpectRefused(Code::kDamaged, "both \"<think>\"", [](Json& f) {
+    f["added_tokens"].push_back(f["added_tokens"][5]);
+    f["added_tokens"].back()["id"] = 700;
+  });
   ExpectRefused(Code::kDamaged, "is both", add(499, "<other>"));
   ExpectRefused(Code::kDamaged, "is both", add(40, "<other>"));
   ExpectRefused(Code::kDamaged, "in model.vocab", add(600, "a"));

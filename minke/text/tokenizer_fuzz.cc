@@ -3,8 +3,8 @@
 #include <string>
 
 #include "minke/text/byte_alphabet.h"
-#include "minke/text/prompt_json.h"
 #include "minke/text/pretokenizer.h"
+#include "minke/text/prompt_json.h"
 #include "minke/text/tokenizer.h"
 #include "minke/text/utf8_stream.h"
 
@@ -41,7 +41,8 @@ std::string SmallTokenizer() {
     AppendUtf8(name, kByteAlphabet.CodePoint(static_cast<uint8_t>(byte)));
     add(name);
   }
-  for (const auto& [left, right] : {std::pair("a", "b"), {"Ġ", "a"}, {"b", "a"}, {"ab", "ab"}, {"Ġ", "Ġ"}, {"ĠĠ", "ĠĠ"}, {"1", "1"}}) {
+  for (const auto& [left, right] :
+       {std::pair("a", "b"), {"Ġ", "a"}, {"b", "a"}, {"ab", "ab"}, {"Ġ", "Ġ"}, {"ĠĠ", "ĠĠ"}, {"1", "1"}}) {
     add(std::string(left) + right);
     merges += merges.empty() ? "" : ", ";
     AppendJsonString(merges, std::string(left) + " " + right);

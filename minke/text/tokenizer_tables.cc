@@ -63,8 +63,8 @@ class Loader {
     const Json& type = Field(model, "type");
     if (!type.is_null() && type != Json("BPE"))
       return Unsupported("the tokenizer model is {}, only BPE is supported", TypeOf(model));
-    for (const char* name : {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback",
-                             "ignore_merges"})
+    for (const char* name :
+         {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges"})
       if (!Off(Field(model, name))) return Unsupported("model.{} is set, which is not supported", name);
     return {};
   }
@@ -134,7 +134,8 @@ class Loader {
       if (!id_field.is_number_integer() || !Field(entry, "content").is_string())
         return Damaged("added_tokens[{}] has no id or no content", i);
       const std::string& content = entry.find("content")->get_ref<const std::string&>();
-      const int64_t id = id_field.is_number_unsigned() && id_field.get<uint64_t>() > INT64_MAX ? -1 : id_field.get<int64_t>();
+      const int64_t id =
+          id_field.is_number_unsigned() && id_field.get<uint64_t>() > INT64_MAX ? -1 : id_field.get<int64_t>();
       if (id < 0 || id >= kMaxId)
         return Damaged("the id of the added token {} is outside 0 to {}", Excerpt(content), kMaxId - 1);
       for (const char* flag : {"single_word", "lstrip", "rstrip"})
@@ -180,7 +181,8 @@ class Loader {
       std::string name;
       AppendUtf8(name, kByteAlphabet.CodePoint(static_cast<uint8_t>(byte)));
       byte_ids[byte] = names_.Find(name);
-      if (byte_ids[byte] < 0) return Damaged("model.vocab has no token for the byte 0x{:02x} ({})", byte, Excerpt(name));
+      if (byte_ids[byte] < 0)
+        return Damaged("model.vocab has no token for the byte 0x{:02x} ({})", byte, Excerpt(name));
     }
     std::vector<Bpe::Merge> merges;
     merges.reserve(file_.merges.size());
@@ -191,7 +193,9 @@ class Loader {
       const Bpe::Merge merge = {names_.Find(left), names_.Find(right), names_.Find(joined)};
       if (merge.left < 0 || merge.right < 0 || merge.result < 0)
         return Damaged("merge {} ({} + {}): {} is not in model.vocab", i, Excerpt(left), Excerpt(right),
-                       Excerpt(merge.left < 0 ? left : merge.right < 0 ? right : joined));
+                       Excerpt(merge.left < 0    ? left
+                               : merge.right < 0 ? right
+                                                 : joined));
       merges.push_back(merge);
     }
     std::vector<std::string_view> pieces(texts_.size());
@@ -206,9 +210,9 @@ class Loader {
   TokenizerFile& file_;
   std::string_view where_;
   TokenizerTables& tables_;
-  Json added_;                              // owns the texts of added tokens while loading
-  BytesIndex names_;                        // model.vocab as written
-  std::vector<const std::string*> texts_;   // by id, as written
+  Json added_;                             // owns the texts of added tokens while loading
+  BytesIndex names_;                       // model.vocab as written
+  std::vector<const std::string*> texts_;  // by id, as written
 };
 
 }  // namespace

@@ -15,10 +15,10 @@ namespace minke {
 enum class TokenKind : uint8_t { kNone, kPlain, kAdded, kSpecial };
 
 struct TokenizerTables {
-  std::string bytes;               // of all tokens, one after the other; not moved once views point into it
-  std::vector<uint32_t> offsets;   // by id, one more than there are ids
-  std::vector<TokenKind> kinds;    // by id; kNone: the id names no token
-  BytesIndex by_bytes;             // all tokens; an added token hides a plain one of the same bytes
+  std::string bytes;              // of all tokens, one after the other; not moved once views point into it
+  std::vector<uint32_t> offsets;  // by id, one more than there are ids
+  std::vector<TokenKind> kinds;   // by id; kNone: the id names no token
+  BytesIndex by_bytes;            // all tokens; an added token hides a plain one of the same bytes
   AddedTokens added;
   Bpe bpe;
 

@@ -37,7 +37,7 @@ const Tokenizer* Full(const std::string& name) {
   if (!tokenizer) tokenizer = OpenOrDie(std::string(folder) + "/" + name);
   return tokenizer.get();
 }
-#define MINKE_FULL(variable, name)       \
+#define MINKE_FULL(variable, name)        \
   const Tokenizer* variable = Full(name); \
   if (!variable) GTEST_SKIP() << "MINKE_VOCAB_DIR names no folder with " name "/tokenizer.json"
 
@@ -145,8 +145,9 @@ TEST(Tokenizer, IdsWithoutATokenGiveNothing) {
 // Any bytes survive encoding and decoding, UTF-8 or not.
 TEST(Tokenizer, RandomBytesRoundTrip) {
   std::mt19937 random(7);
-  const std::string parts[] = {"a", "Z", "'", " ", "  ", "\n", "\r\n", "9", "中", "の", "・", "é", "\u0301", "😀", "<think>",
-                               "\xF0\x9F", "\x80", "\xFF", "\xED\xA0\x80", "\0x"s, "\u00A0", "\u3000", "½", "！"};
+  const std::string parts[] = {
+      "a",      "Z",  "'",       " ",        "  ",   "\n",   "\r\n",         "9",    "中",     "の",     "・", "é",
+      "\u0301", "😀", "<think>", "\xF0\x9F", "\x80", "\xFF", "\xED\xA0\x80", "\0x"s, "\u00A0", "\u3000", "½",  "！"};
   std::vector<const Tokenizer*> tokenizers = {&Nano()};
   if (const Tokenizer* v3 = Full("deepseek_v3")) tokenizers.push_back(v3);
   for (int round = 0; round < 2000; ++round) {
@@ -163,7 +164,8 @@ TEST(Tokenizer, OneLongPieceTakesNoLongerThanItsLengthAllows) {
   std::vector<const Tokenizer*> tokenizers = {&Nano()};
   if (const Tokenizer* v3 = Full("deepseek_v3")) tokenizers.push_back(v3);
   for (const Tokenizer* tokenizer : tokenizers)
-    for (const std::string_view unit : {"a", " ", "1", "😀", "\n", "中", "<", "<｜", "<｜place▁holder▁no▁", "\u0301", "\x80", " \n", "ab", "'a"}) {
+    for (const std::string_view unit :
+         {"a", " ", "1", "😀", "\n", "中", "<", "<｜", "<｜place▁holder▁no▁", "\u0301", "\x80", " \n", "ab", "'a"}) {
       const std::string text = Repeat(unit, 1 << 20);
       const auto start = std::chrono::steady_clock::now();
       const auto ids = tokenizer->Encode(text);

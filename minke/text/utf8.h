@@ -9,12 +9,13 @@ namespace minke {
 
 struct Utf8Char {
   uint32_t code_point = 0;
-  uint8_t size = 0;       // bytes; of a broken sequence the longest start of a valid one, at least 1
+  uint8_t size = 0;  // bytes; of a broken sequence the longest start of a valid one, at least 1
   bool valid = false;
   bool truncated = false;  // not valid, and further bytes could still make it so
 };
 
-// `bytes` must not be empty. Overlong forms, surrogates and numbers above U+10FFFF are broken at the byte that shows it.
+// `bytes` must not be empty. Overlong forms, surrogates and numbers above U+10FFFF are broken at the byte that shows
+// it.
 inline Utf8Char DecodeUtf8(std::string_view bytes) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(bytes[i]); };
   const uint8_t lead = byte(0);

@@ -21,11 +21,16 @@ TEST(Utf8Stream, HoldsBackWhatIsNotYetACharacter) {
 
 // Right sides as Python's bytes.decode("utf-8", "replace").
 TEST(Utf8Stream, ReplacesAsOthersDo) {
-  const std::pair<std::string_view, std::string_view> cases[] = {
-      {"\xF0\x9F\x91", "\uFFFD"}, {"\xA0\xAE", "\uFFFD\uFFFD"}, {"\xC0\x80", "\uFFFD\uFFFD"},
-      {"\xED\xA0\x80", "\uFFFD\uFFFD\uFFFD"}, {"\xF4\x90\x80\x80", "\uFFFD\uFFFD\uFFFD\uFFFD"},
-      {"\xE0\x80\x80", "\uFFFD\uFFFD\uFFFD"}, {"\xF0\x9F\x91\xF0\x9F\x91\x8D", "\uFFFD👍"},
-      {"\xE4\xB8\xE4\xB8\xAD", "\uFFFD中"}, {"\xFF", "\uFFFD"}, {"a\xCC", "a\uFFFD"}};
+  const std::pair<std::string_view, std::string_view> cases[] = {{"\xF0\x9F\x91", "\uFFFD"},
+                                                                 {"\xA0\xAE", "\uFFFD\uFFFD"},
+                                                                 {"\xC0\x80", "\uFFFD\uFFFD"},
+                                                                 {"\xED\xA0\x80", "\uFFFD\uFFFD\uFFFD"},
+                                                                 {"\xF4\x90\x80\x80", "\uFFFD\uFFFD\uFFFD\uFFFD"},
+                                                                 {"\xE0\x80\x80", "\uFFFD\uFFFD\uFFFD"},
+                                                                 {"\xF0\x9F\x91\xF0\x9F\x91\x8D", "\uFFFD👍"},
+                                                                 {"\xE4\xB8\xE4\xB8\xAD", "\uFFFD中"},
+                                                                 {"\xFF", "\uFFFD"},
+                                                                 {"a\xCC", "a\uFFFD"}};
   for (const auto& [bytes, text] : cases) {
     EXPECT_EQ(LossyUtf8(bytes), text);
     Utf8Stream stream;
