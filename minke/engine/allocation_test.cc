@@ -21,20 +21,23 @@ void* CountedAllocate(size_t bytes, size_t align) {
 }
 }  // namespace
 
-void* operator new(size_t bytes) { return CountedAllocate(bytes, 1); }
-void* operator new[](size_t bytes) { return CountedAllocate(bytes, 1); }
-void* operator new(size_t bytes, std::align_val_t align) { return CountedAllocate(bytes, static_cast<size_t>(align)); }
-void* operator new[](size_t bytes, std::align_val_t align) {
+// Not inlined: g++ would see malloc meet delete, or new meet free, and call that a mistake.
+[[gnu::noinline]] void* operator new(size_t bytes) { return CountedAllocate(bytes, 1); }
+[[gnu::noinline]] void* operator new[](size_t bytes) { return CountedAllocate(bytes, 1); }
+[[gnu::noinline]] void* operator new(size_t bytes, std::align_val_t align) {
   return CountedAllocate(bytes, static_cast<size_t>(align));
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void* operator new[](size_t bytes, std::align_val_t align) {
+  return CountedAllocate(bytes, static_cast<size_t>(align));
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace minke {
 namespace {
