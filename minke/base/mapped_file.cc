@@ -1,5 +1,6 @@
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -42,9 +43,10 @@ void OnSigbus(int signal, siginfo_t* info, void*) {
       // To the end of the mapping, not page by page: a shrunk 16 GB file would cost millions of faults, and
       // scattered pages would pass the kernel's limit on the number of mappings.
       const uintptr_t page = address & ~(g_page_bytes - 1);
-      void* zeros =
-          ::mmap(reinterpret_cast<void*>(page), end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-      if (zeros == MAP_FAILED) break;
+      // The bare system call: mmap() itself is not among the functions that a handler may call.
+      const int64_t zeros =
+          ::syscall(SYS_mmap, page, end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+      if (zeros == -1) break;
       errno = saved_errno;
       return;
     }
