@@ -62,7 +62,7 @@ TEST_F(ModelPathTest, WhatIsNotThereSaysWhatToDo) {
   EXPECT_EQ(PathOf("org/name@nope"), "exit 3");
   EXPECT_EQ(PathOf("org/name@evil"), "exit 3");
   EXPECT_EQ(PathOf("org/name@../x"), "exit 3");
-  EXPECT_EQ(PathOf("../x"), "exit 3");
+  EXPECT_EQ(PathOf("../no-such-model-beside-us"), "exit 3");
   EXPECT_EQ(PathOf("/no/such/folder"), "exit 3");
   EXPECT_EQ(PathOf(At("plain/notes.txt")), "exit 2");
   EXPECT_EQ(PathOf(""), "exit 2");
