@@ -9,7 +9,7 @@ from nano_test import solves
 
 
 def test_make_run():
-    result = subprocess.run(["make", "run"], cwd=support.ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    result = subprocess.run(["make", "--no-print-directory", "run"], cwd=support.ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                             timeout=600, encoding="utf-8")
     assert result.returncode == 0, result.stderr
     assert solves([9, 8, 3], 33, result.stdout.strip().splitlines()[-1].split("</think>")[-1]), result.stdout
