@@ -33,6 +33,7 @@ fuzz:
 	tools/test_all.py --only fuzz
 
 format:
+	tools/setup.sh format
 	clang-format-19 -i $$(git ls-files '*.cc' '*.h')
 
 clean:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs from Debian's packages what is missing: `setup.sh build` for the program, `setup.sh test` for tests, fuzz
-# targets and benchmarks as well. Does nothing, and asks for no rights, when everything is there.
+# targets and benchmarks as well, `setup.sh format` the formatter. Does nothing, and asks for no rights, when everything is there.
 set -eu
 
 build="g++ cmake ninja-build libfmt-dev nlohmann-json3-dev libexpected-dev libcli11-dev"
@@ -9,7 +9,8 @@ test="$build python3 python3-venv git binutils libgtest-dev googletest libbenchm
 case "${1:-}" in
   build) wanted=$build ;;
   test) wanted=$test ;;
-  *) echo "usage: tools/setup.sh build|test" >&2; exit 2 ;;
+  format) wanted=clang-format-19 ;;
+  *) echo "usage: tools/setup.sh build|test|format" >&2; exit 2 ;;
 esac
 
 missing=""

@@ -33,7 +33,7 @@ const char* MethodName(TopkMethod method) {
 std::string PlaceText(int64_t index, const std::vector<int64_t>& shape) {
   std::vector<int64_t> place(shape.size());
   for (size_t d = shape.size(); d-- > 0;) place[d] = index % shape[d], index /= shape[d];
-  return fmt::format("[{}]", fmt::join(place, ", "));
+  return ShapeText(place);
 }
 
 }  // namespace

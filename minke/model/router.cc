@@ -41,14 +41,13 @@ float SumOfTwoLargest(std::span<const float> values) {
 
 // Leaves only the experts of the topk_group best groups in `choice`; groups are contiguous.
 void KeepBestGroups(const ModelConfig& c, std::span<float> choice) {
-  constexpr size_t kMaxGroups = 256;  // the configuration's limit
-  float values[kMaxGroups];
+  float values[kMaxExpertGroups];
   const size_t groups = static_cast<size_t>(c.n_group), width = choice.size() / groups;
   for (size_t g = 0; g < groups; ++g) {
     const auto members = choice.subspan(g * width, width);
     values[g] = Comparable(c.topk_method == TopkMethod::kNoauxTc ? SumOfTwoLargest(members) : LargestOf(members));
   }
-  bool keep[kMaxGroups] = {};
+  bool keep[kMaxExpertGroups] = {};
   for (int64_t i = 0; i < c.topk_group; ++i)
     if (const int64_t g = TakeLargest({values, groups}); g >= 0) keep[g] = true;
   for (size_t g = 0; g < groups; ++g)

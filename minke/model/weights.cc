@@ -9,8 +9,7 @@ namespace minke {
 namespace {
 
 constexpr int64_t kDefaultBlock = 128;  // FP8 files without a quantization_config
-
-std::string ShapeText(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+constexpr float kScaleLimit = 0x1p120f;  // from here on the largest code, 448, overflows F32
 
 // One element of a small tensor as F32; dtype is one that FloatsOf accepts.
 float ElementAt(const TensorRef& tensor, int64_t i) {
@@ -107,8 +106,8 @@ class Loader {
       view.scales = scales.data();
     }
     for (int64_t i = 0; i < count; ++i)
-      if (!(view.scales[i] > 0) || !std::isfinite(view.scales[i]))
-        return Fail(Code::kDamaged, "{}: tensor {} has the scale {} at [{}, {}]; scales must be positive and finite",
+      if (!(view.scales[i] > 0 && view.scales[i] < kScaleLimit))
+        return Fail(Code::kDamaged, "{}: tensor {} has the scale {} at [{}, {}]; scales must be positive and below 2^120",
                     checkpoint_.FileOf(name), name, view.scales[i], i / view.scale_stride(), i % view.scale_stride());
     return {};
   }

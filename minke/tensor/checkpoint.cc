@@ -79,6 +79,10 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
     const int number = static_cast<int>(checkpoint->files_.size());
     checkpoint->files_.push_back(std::move(file));
     for (const auto& [name, tensor] : checkpoint->files_.back()->tensors()) {
+      // The format allows it, but no weight is empty.
+      if (tensor.bytes.empty())
+        return Fail(Code::kDamaged, "{}: tensor {} has the shape {}, so it holds nothing", file_path,
+                    NameForMessage(name), ShapeText(tensor.shape));
       const auto [place, added] = checkpoint->tensors_.emplace(name, std::pair(&tensor, number));
       if (!added)
         return Fail(Code::kDamaged, "{}: tensor {} is also in {}", file_path, NameForMessage(name),
@@ -95,8 +99,9 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
   if (index.shards.empty()) return Fail(Code::kDamaged, "{}: weight_map is empty", entry.string());
   for (const std::string& shard : index.shards) {
     const fs::path shard_path = entry.parent_path() / shard;
-    if (!Exists(shard_path))
-      return Fail(Code::kDamaged, "{}: names the file {}, which is missing", entry.string(), NameForMessage(shard));
+    std::error_code ignored;
+    if (!fs::is_regular_file(shard_path, ignored))
+      return Fail(Code::kDamaged, "{}: names the file {}, which is missing or no file", entry.string(), NameForMessage(shard));
     MINKE_TRY(add(shard_path.string()));
   }
   for (const auto& [name, shard] : index.shard_of) {

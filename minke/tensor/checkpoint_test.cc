@@ -182,7 +182,14 @@ TEST_F(CheckpointTest, ATruncatedShard) {
   ExpectDamaged("has 0 bytes");
   fs::remove(Path("x-1.safetensors"));
   fs::create_directory(Path("x-1.safetensors"));
-  ExpectError(folder_.string(), Code::kFailed, "is a folder");
+  ExpectDamaged("names the file x-1.safetensors, which is missing or no file");
+}
+
+TEST_F(CheckpointTest, ATensorWithoutElements) {
+  const std::string text = R"({"a":{"dtype":"F32","shape":[0,4],"data_offsets":[0,0]}})";
+  const uint64_t length = text.size();
+  Text("model.safetensors", std::string(reinterpret_cast<const char*>(&length), 8) + text);
+  ExpectDamaged("model.safetensors: tensor a has the shape [0, 4], so it holds nothing");
 }
 
 TEST_F(CheckpointTest, HealthSaysWhichFileShrank) {

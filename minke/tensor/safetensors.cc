@@ -20,8 +20,6 @@ uint64_t ReadLength(std::span<const std::byte> file) {
   return length;
 }
 
-std::string ShapeText(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
-
 // Bytes of `shape` elements of `dtype`, or nothing if the product does not fit. A zero dimension makes it zero, but
 // the other dimensions must still multiply without overflow, so that no later product can surprise.
 std::optional<int64_t> BytesOf(DType dtype, const std::vector<int64_t>& shape) {
@@ -38,6 +36,8 @@ std::optional<int64_t> BytesOf(DType dtype, const std::vector<int64_t>& shape) {
 }
 
 }  // namespace
+
+std::string ShapeText(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
 int64_t TensorRef::num_elements() const {
   int64_t count = 1;

@@ -23,6 +23,8 @@ struct TensorRef {
   int64_t num_elements() const;
 };
 
+std::string ShapeText(std::span<const int64_t> shape);  // "[80, 192]", for messages
+
 // Checks everything a header can get wrong: longer than the file or than 100 MB, not JSON, duplicate names,
 // overlapping, out-of-range or misaligned offsets, holes, unknown dtype, shape x dtype against the bytes,
 // product overflow. Errors: kDamaged with `where` and the tensor's name; kUnsupported for a dtype we do not know.
