@@ -4,14 +4,18 @@
 #include <fstream>
 #include <limits>
 #include <optional>
-#include <string>
+#include <string_view>
+#include <vector>
 
 namespace minke {
 namespace {
 
+// Version 1 writes "no limit" as the largest whole page.
+constexpr int64_t kNoLimit = int64_t{1} << 60;
+
 // The number after `key` in a file of "key number" lines; with an empty key the file's first word. Nothing for
 // a missing file or a word like "max".
-std::optional<int64_t> ReadNumber(const char* path, const std::string& key) {
+std::optional<int64_t> ReadNumber(const std::string& path, std::string_view key) {
   std::ifstream file(path);
   std::string word;
   int64_t number = 0;
@@ -21,19 +25,72 @@ std::optional<int64_t> ReadNumber(const char* path, const std::string& key) {
   return std::nullopt;
 }
 
+// What the two versions call the same things.
+struct Names {
+  const char *mount, *limit, *used, *reclaimable;
+};
+constexpr Names kVersion2 = {"/sys/fs/cgroup", "/memory.max", "/memory.current", "inactive_file"};
+constexpr Names kVersion1 = {"/sys/fs/cgroup/memory", "/memory.limit_in_bytes", "/memory.usage_in_bytes",
+                             "total_inactive_file"};
+
+// A line of /proc/self/cgroup is "number:controllers:path"; version 2 names no controllers.
+bool IsMemoryLine(std::string_view controllers, const Names& names) {
+  if (names.mount == kVersion2.mount) return controllers.empty();
+  return ("," + std::string(controllers) + ",").find(",memory,") != std::string::npos;
+}
+
+// The folders of the process's own group and of all above it. In a container the path may be the host's, which does not
+// exist here, or lead out of what is mounted; then the mount itself is the nearest group there is.
+std::vector<std::string> GroupFolders(const std::string& root, const Names& names) {
+  const std::string mount = root + names.mount;
+  std::vector<std::string> folders;
+  std::ifstream groups(root + "/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == line.npos || second == line.npos) continue;
+    if (!IsMemoryLine(std::string_view(line).substr(first + 1, second - first - 1), names)) continue;
+    std::string path = line.substr(second + 1);
+    if (!path.starts_with('/') || path.starts_with("/..")) continue;
+    for (; path.size() > 1; path.resize(path.rfind('/'))) folders.push_back(mount + path);
+  }
+  folders.push_back(mount);
+  return folders;
+}
+
+struct Limit {
+  int64_t bytes = 0, left = 0;
+};
+
+std::vector<Limit> Limits(const std::string& root) {
+  std::vector<Limit> limits;
+  for (const Names& names : {kVersion2, kVersion1}) {
+    for (const std::string& folder : GroupFolders(root, names)) {
+      const auto limit = ReadNumber(folder + names.limit, "");
+      if (!limit || *limit >= kNoLimit) continue;
+      const int64_t used = ReadNumber(folder + names.used, "").value_or(0);
+      // Cached file pages count as used but are given up on demand.
+      const int64_t reclaimable = ReadNumber(folder + "/memory.stat", names.reclaimable).value_or(0);
+      limits.push_back({*limit, std::max<int64_t>(*limit - used + reclaimable, 0)});
+    }
+  }
+  return limits;
+}
+
 }  // namespace
 
-int64_t AvailableMemoryBytes() {
+int64_t AvailableMemoryBytes(const std::string& root) {
   int64_t available = std::numeric_limits<int64_t>::max();
-  if (const auto kib = ReadNumber("/proc/meminfo", "MemAvailable:")) available = *kib * 1024;
-  const auto limit = ReadNumber("/sys/fs/cgroup/memory.max", "");
-  const auto current = ReadNumber("/sys/fs/cgroup/memory.current", "");
-  if (limit && current) {
-    // Cached file pages count as used but are given up on demand.
-    const int64_t reclaimable = ReadNumber("/sys/fs/cgroup/memory.stat", "inactive_file").value_or(0);
-    available = std::min(available, std::max<int64_t>(*limit - *current + reclaimable, 0));
-  }
+  if (const auto kib = ReadNumber(root + "/proc/meminfo", "MemAvailable:")) available = *kib * 1024;
+  for (const Limit& limit : Limits(root)) available = std::min(available, limit.left);
   return available;
+}
+
+int64_t MemoryLimitBytes(const std::string& root) {
+  int64_t smallest = 0;
+  for (const Limit& limit : Limits(root)) {
+    if (smallest == 0 || limit.bytes < smallest) smallest = limit.bytes;
+  }
+  return smallest;
 }
 
 }  // namespace minke

@@ -69,7 +69,7 @@ Machine ReadMachine() {
   machine.cores_online = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
   machine.memory_bytes = NumberOf(FieldOf(memory, "MemTotal")) * 1024;
   machine.available_bytes = AvailableMemoryBytes();
-  machine.limit_bytes = NumberOf(SystemFile("/sys/fs/cgroup/memory.max"));  // "max" is 0
+  machine.limit_bytes = MemoryLimitBytes();
   machine.transparent_huge_pages = ChosenOf(SystemFile("/sys/kernel/mm/transparent_hugepage/enabled"));
   machine.huge_pages_free = NumberOf(FieldOf(memory, "HugePages_Free"));
   machine.huge_page_bytes = NumberOf(FieldOf(memory, "Hugepagesize")) * 1024;
