@@ -152,6 +152,15 @@ TEST(Chat, RefusesAndNamesTheMessage) {
   ExpectRefused(R"([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}]}])",
                 "not an object");
   ExpectRefused(R"([{"role": "system", "tools": [{"type": "function"}]}])", "tools[0]");
+  ExpectRefused(R"([{"role": "user", "content": "x", "tools": [{"function": {"name": "f"}}]}])",
+                "messages[0]: tools have no place on a user message");
+  ExpectRefused(R"([{"role": "user", "content": "x", "response_format": {"type": "object"}}])",
+                "messages[0]: a response format has no place on a user message");
+  ExpectRefused(R"([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y",
+                    "tools": [{"function": {"name": "f"}}]}])",
+                "messages[1]: tools have no place on an assistant message");
+  ExpectRefused(R"([{"role": "user", "content": "x", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}])",
+                "messages[0]: tool_calls have no place on a user message");
   ExpectRefused(R"([{"role": "tool", "content": "x"}])", "tool result");
   ExpectRefused(
       R"([{"role": "assistant", "reasoning_content": "r", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},

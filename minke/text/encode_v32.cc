@@ -58,6 +58,7 @@ class Encoder {
   Result<std::string> Encode() {
     for (size_t i = first_; i < all_.size(); ++i) {
       const Message& message = *all_[i];
+      MINKE_TRY(CheckPlaces(i));
       if (message.role == "system") {
         out_ += message.content;
         ToolsAndFormat(message);
@@ -81,6 +82,23 @@ class Encoder {
   tl::unexpected<Error> Wrong(size_t i, std::string_view what) const {
     if (i < first_) return Fail(Code::kInvalidArgument, "context[{}]: {}", i, what);
     return Fail(Code::kInvalidArgument, "messages[{}]: {}", i - first_, what);
+  }
+
+  // The format shows tools and a response format on system and developer messages, and calls on an assistant's. The
+  // reference encoder drops them elsewhere; a caller would wonder why the model knows nothing of its tools.
+  Status CheckPlaces(size_t i) const {
+    const Message& message = *all_[i];
+    const auto wrong = [&](std::string_view what, std::string_view where) {
+      return Wrong(i, fmt::format("{} no place on {} {} message: {}", what, message.role == "assistant" ? "an" : "a",
+                                  message.role, where));
+    };
+    if (message.role != "system" && message.role != "developer") {
+      if (!message.tools.empty()) return wrong("tools have", "a system or developer message can have them");
+      if (message.response_format) return wrong("a response format has", "a system or developer message can have it");
+    }
+    if (message.role != "assistant" && !message.tool_calls.empty())
+      return wrong("tool_calls have", "only an assistant message can have them");
+    return {};
   }
 
   // The first words of what the model says next: whether it thinks.
