@@ -1,32 +1,18 @@
 #include "minke/cli/conversation.h"
 
 #include "minke/base/file.h"
-#include "minke/base/json.h"
 
 namespace minke {
 
 std::vector<Message> Conversation::Messages() const {
   std::vector<Message> messages;
-  if (!system_.empty()) {
-    messages.emplace_back();
-    messages.back().role = "system", messages.back().content = system_;
-  }
+  if (!system_.content.empty() || !system_.tools.empty() || system_.response_format) messages.push_back(system_);
   messages.insert(messages.end(), turns_.begin(), turns_.end());
   return messages;
 }
 
 std::string Conversation::ToJson() const {
-  OrderedJson json;
-  json["version"] = 1;
-  json["messages"] = OrderedJson::array();
-  for (const Message& message : Messages()) {
-    OrderedJson entry;
-    entry["role"] = message.role;
-    entry["content"] = message.content;
-    if (!message.reasoning_content.empty()) entry["reasoning_content"] = message.reasoning_content;
-    json["messages"].push_back(entry);
-  }
-  return DumpJson(json) + "\n";
+  return "{\"version\": 1, \"messages\": " + MessagesToJson(Messages()) + "}\n";
 }
 
 Status Conversation::FromJson(std::string_view text, std::string_view where) {
@@ -35,11 +21,15 @@ Status Conversation::FromJson(std::string_view text, std::string_view where) {
   if (!list) return Fail(Code::kInvalidArgument, "{}: no list \"messages\": expected a file that /save wrote", where);
   auto messages = MessagesFromJson(*list);
   if (!messages) return Fail(Code::kInvalidArgument, "{}: {}", where, messages.error().message);
-  std::string system;
+  Message system{.role = "system"};
   std::vector<Message> turns;
   for (Message& message : *messages) {
-    if (message.role == "system" && turns.empty()) {
-      system += message.content;
+    if (message.role == "system" && turns.empty()) {  // several are shown as one
+      system.content += message.content;
+      system.tools.insert(system.tools.end(), message.tools.begin(), message.tools.end());
+      if (message.response_format && system.response_format)
+        return Fail(Code::kInvalidArgument, "{}: two response formats: expected one", where);
+      if (message.response_format) system.response_format = std::move(message.response_format);
     } else if (message.role == "user" || message.role == "assistant") {
       turns.push_back(std::move(message));
     } else {

@@ -12,18 +12,18 @@ namespace minke {
 
 class Conversation {
  public:
-  explicit Conversation(std::string system) : system_(std::move(system)) {}
+  explicit Conversation(std::string system) : system_{.role = "system", .content = std::move(system)} {}
 
-  void Reset() { turns_.clear(); }  // the system text stays
-  void SetSystem(std::string text) { system_ = std::move(text); }
-  const std::string& system() const { return system_; }
+  void Reset() { turns_.clear(); }                                         // the system text stays
+  void SetSystem(std::string text) { system_.content = std::move(text); }  // tools of a loaded file stay
+  const std::string& system() const { return system_.content; }
 
   void Add(Message message) { turns_.push_back(std::move(message)); }
   void DropLast() { turns_.pop_back(); }
   size_t size() const { return turns_.size(); }
-  std::vector<Message> Messages() const;  // the system text first, if there is one
+  std::vector<Message> Messages() const;  // the system message first, if it says anything
 
-  // {"version": 1, "messages": [{"role", "content", "reasoning_content"?}, ...]}; written atomically.
+  // {"version": 1, "messages": [...]}, the messages whole and in the form of the API; written atomically.
   Status Save(const std::string& path) const;
   // Errors (the conversation stays as it was): kNotFound, kInvalidArgument for what Save did not write.
   Status Load(const std::string& path);
@@ -31,7 +31,7 @@ class Conversation {
   Status FromJson(std::string_view text, std::string_view where);
 
  private:
-  std::string system_;
+  Message system_;
   std::vector<Message> turns_;  // user and assistant
 };
 

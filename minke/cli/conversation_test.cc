@@ -30,6 +30,22 @@ TEST(Conversation, WhatIsSavedComesBack) {
   EXPECT_EQ(loaded.Messages()[2].reasoning_content, "hm");
 }
 
+TEST(Conversation, ToolsAndCallsComeBack) {
+  const std::string file =
+      R"({"version": 1, "messages": [{"role": "system", "content": "s", "tools": )"
+      R"([{"type": "function", "function": {"name": "f"}}], "response_format": {"type": "object"}}, )"
+      R"({"role": "user", "content": "u"}, {"role": "assistant", "content": "", "tool_calls": )"
+      R"([{"type": "function", "id": "c1", "function": {"name": "f", "arguments": "{\"x\": 1}"}}]}]})"
+      "\n";
+  Conversation chat("old");
+  const Status status = chat.FromJson(file, "f");
+  ASSERT_TRUE(status) << status.error().message;
+  EXPECT_EQ(chat.ToJson(), file);
+  ASSERT_EQ(chat.Messages().size(), 3u);
+  EXPECT_EQ(chat.Messages()[2].tool_calls[0].arguments, "{\"x\": 1}");
+  EXPECT_EQ(chat.Messages()[0].tools.size(), 1u);
+}
+
 TEST(Conversation, ABadFileChangesNothing) {
   Conversation chat("keep");
   chat.Add(Make("user", "one"));

@@ -1,5 +1,7 @@
 #include "minke/text/chat.h"
 
+#include "minke/text/utf8_stream.h"
+
 namespace minke {
 namespace {
 
@@ -72,6 +74,56 @@ Result<Message> MessageFromJson(const PromptJson& json, const std::string& where
   return message;
 }
 
+// `, "key": ` and the text in quotes; what a person or a model wrote may be broken UTF-8.
+void AppendField(std::string& out, std::string_view key, std::string_view text) {
+  out.append(", \"").append(key).append("\": ");
+  AppendJsonString(out, LossyUtf8(text));
+}
+
+template <class List, class Append>
+void AppendList(std::string& out, const List& list, Append append) {
+  out += '[';
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (i > 0) out += ", ";
+    append(list[i]);
+  }
+  out += ']';
+}
+
+void AppendCall(std::string& out, const ToolCall& call) {
+  out += R"({"type": "function")";
+  if (!call.id.empty()) AppendField(out, "id", call.id);
+  out += R"(, "function": {"name": )";
+  AppendJsonString(out, LossyUtf8(call.name));
+  AppendField(out, "arguments", call.arguments);
+  out += "}}";
+}
+
+void AppendMessage(std::string& out, const Message& message) {
+  out += R"({"role": )";
+  AppendJsonString(out, LossyUtf8(message.role));
+  AppendField(out, "content", message.content);
+  if (!message.reasoning_content.empty()) AppendField(out, "reasoning_content", message.reasoning_content);
+  if (!message.tool_calls.empty()) {
+    out += R"(, "tool_calls": )";
+    AppendList(out, message.tool_calls, [&](const ToolCall& call) { AppendCall(out, call); });
+  }
+  if (!message.tool_call_id.empty()) AppendField(out, "tool_call_id", message.tool_call_id);
+  if (!message.tools.empty()) {
+    out += R"(, "tools": )";
+    AppendList(out, message.tools, [&](const PromptJson& function) {
+      out += R"({"type": "function", "function": )";
+      function.AppendTo(out);
+      out += '}';
+    });
+  }
+  if (message.response_format) {
+    out += R"(, "response_format": )";
+    message.response_format->AppendTo(out);
+  }
+  out += '}';
+}
+
 }  // namespace
 
 std::string_view Name(ChatFormat format) {
@@ -126,6 +178,12 @@ Result<std::vector<Message>> MessagesFromJson(const PromptJson& messages) {
     all.push_back(std::move(message));
   }
   return all;
+}
+
+std::string MessagesToJson(std::span<const Message> messages) {
+  std::string out;
+  AppendList(out, messages, [&](const Message& message) { AppendMessage(out, message); });
+  return out;
 }
 
 void AttachTools(std::vector<Message>& messages, std::vector<PromptJson> tools) {

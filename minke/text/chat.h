@@ -29,6 +29,7 @@ struct ToolCall {
 
 struct Message {
   std::string role = {};     // system, user, assistant, tool; V3.2 also developer
+  bool operator==(const ToolCall&) const = default;
   std::string content = {};  // null counts as empty
   std::string reasoning_content = {};
   std::vector<ToolCall> tool_calls = {};
@@ -59,6 +60,8 @@ Result<std::vector<Message>> MessagesFromJson(const PromptJson& messages);
 Result<std::vector<PromptJson>> ToolsFromJson(const PromptJson& tools, std::string_view where);
 
 // Where a request's tools go: on the first message if that is a system message, else on an empty system message before.
+// The same back, on one line, with the fields that hold something: MessagesFromJson gives equal messages.
+std::string MessagesToJson(std::span<const Message> messages);
 void AttachTools(std::vector<Message>& messages, std::vector<PromptJson> tools);
 
 // What one format does; EncodeChat picks. (encode_v32.cc, encode_v3.cc, encode_v31.cc)

@@ -179,6 +179,29 @@ TEST(Chat, ContentPartsAreJoinedAndNullIsEmpty) {
   EXPECT_EQ(messages[1].content, "");
 }
 
+TEST(Chat, WrittenMessagesReadBackWhole) {
+  const std::string json =
+      R"([{"role": "system", "content": "s", "tools": [{"type": "function", "function": {"name": "f", "n": 1e3}}], )"
+      R"("response_format": {"type": "object", "big": 123456789012345678901234567890}}, )"
+      R"({"role": "user", "content": "\"猫\"\n\u0001"}, )"
+      R"({"role": "assistant", "content": "", "reasoning_content": "r", "tool_calls": )"
+      R"([{"type": "function", "id": "call_1", "function": {"name": "f", "arguments": "{\"x\": [1]}"}}, )"
+      R"({"type": "function", "function": {"name": "g", "arguments": "not JSON"}}]}, )"
+      R"({"role": "tool", "content": "1", "tool_call_id": "call_1"}])";
+  const auto messages = Messages(json);
+  const std::string written = MessagesToJson(messages);
+  EXPECT_EQ(written, std::string(json).replace(json.find("1e3"), 3, "1000.0"));
+  const auto again = Messages(written);
+  ASSERT_EQ(again.size(), messages.size());
+  EXPECT_EQ(again[2].tool_calls, messages[2].tool_calls);
+  EXPECT_EQ(again[2].reasoning_content, "r");
+  EXPECT_EQ(again[3].tool_call_id, "call_1");
+  EXPECT_EQ(MessagesToJson(again), written);
+  EXPECT_EQ(MessagesToJson(std::vector<Message>{{.role = "user", .content = "\xff"}}),
+            "[{\"role\": \"user\", \"content\": \"\uFFFD\"}]");
+  EXPECT_EQ(MessagesToJson({}), "[]");
+}
+
 TEST(Chat, ToolsGoOnTheFirstSystemMessage) {
   const auto tools =
       *ToolsFromJson(*PromptJson::Parse(R"([{"type": "function", "function": {"name": "f"}}])", ""), "tools");
