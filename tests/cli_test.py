@@ -187,9 +187,18 @@ def test_settings_order(tmp_path):
     assert run("--temp", 0.75, MINKE_TEMP="0.5")["temperature"] == 0.75
     assert "reasoning_content" not in run(MINKE_THINK="false")
     fails(2, "run", "nano", "x", env=env | {"MINKE_TEMP": "hot"}, says="MINKE_TEMP")
+    fails(2, "run", "nano", "x", env=env | {"MINKE_TMEP": "1"}, says=["MINKE_TMEP", "did you mean MINKE_TEMP?"])
+    fails(2, "run", "nano", "x", env=env | {"MINKE_VERSION": "1"}, says="MINKE_VERSION")
     config.write_text("tmep = 1\n")
     fails(2, "run", "nano", "x", env=env, says=["config.toml", "tmep", "temp"])
     fails(3, "--config", tmp_path / "none.toml", "run", "nano", "x", says="none.toml")
+
+
+def test_settings_reach_a_verb_below_a_verb():
+    line = json.dumps({"messages": [{"role": "user", "content": "x"}], "thinking_mode": "chat"}) + "\n"
+    out = support.minke("template", "encode", stdin=line, env={"MINKE_FORMAT": "v3"}).stdout
+    assert json.loads(out)["prompt"] == "<｜begin▁of▁sentence｜><｜User｜>x<｜Assistant｜>"
+    fails(2, "template", "encode", stdin="", says="--format")
 
 
 def test_the_isa_can_be_forced_and_gives_the_same_bytes():

@@ -1,4 +1,4 @@
-"""Runs minke as a user would: arguments, files and pipes. MINKE_COMMAND replaces the program, for an emulator."""
+"""Runs minke as a user would: arguments, files and pipes. TEST_MINKE_COMMAND replaces the program, for an emulator."""
 
 import functools
 import json
@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "data" / "golden"
 NANO = ROOT / "models" / "nano"
 BUILD = ROOT / "build"
-COMMAND = shlex.split(os.environ.get("MINKE_COMMAND", str(BUILD / "release" / "minke")))
+COMMAND = shlex.split(os.environ.get("TEST_MINKE_COMMAND", str(BUILD / "release" / "minke")))
 CASES = ["v2_lite", "v2_group", "v3_bf16_sharded", "v32", "v32_fp8", "v32_mtp", "glm_moe_dsa"]
 
 
@@ -32,10 +32,10 @@ def minke(*arguments, stdin=None, env=None, check=True, text=True, timeout=600):
 
 @functools.cache
 def kernel_sets():
-    """{name: supported} as `minke doctor` reports; MINKE_TEST_SETS (comma-separated) narrows them, for an emulator."""
+    """{name: supported} as `minke doctor` reports; TEST_MINKE_SETS (comma-separated) narrows them, for an emulator."""
     report = json.loads(minke("doctor", "--json").stdout)
     sets = {entry["name"]: entry["supported"] for entry in report["kernels"]["built"]}
-    wanted = os.environ.get("MINKE_TEST_SETS")
+    wanted = os.environ.get("TEST_MINKE_SETS")
     if wanted:
         sets = {name: sets[name] for name in wanted.split(",")}
     assert any(sets.values()), report

@@ -117,7 +117,7 @@ def count(cases, row):
 
 def vocabulary_environment():
     folder = BUILD / "testdata"
-    return {"MINKE_VOCAB_DIR": str(folder)} if folder.exists() else {}
+    return {"TEST_MINKE_VOCAB_DIR": str(folder)} if folder.exists() else {}
 
 
 class PythonPackages:
@@ -218,14 +218,14 @@ def aarch64(stage, options):
         stage.unit_tests("aarch64", f"aarch64 unit tests, {cpu}", "B", "fast", rooms,
                          env={"QEMU_CPU": cpu, "GTEST_FILTER": ARM_FILTER})
         stage.pytest(f"aarch64 golden, {kernel_set} on {cpu}", "B", "tests/golden_test.py", "-k", ways,
-                     env={"MINKE_COMMAND": f"{QEMU_ARM} -cpu {cpu} {BUILD}/aarch64/minke", "MINKE_TEST_SETS": kernel_set})
+                     env={"TEST_MINKE_COMMAND": f"{QEMU_ARM} -cpu {cpu} {BUILD}/aarch64/minke", "TEST_MINKE_SETS": kernel_set})
 
 
 def emulated(stage, options):
     """The release program on x86 CPUs that lack the newer instructions: one that leaked would end it."""
     for cpu, kernel_set in {"Nehalem": "sse42", "max": "avx2"}.items():
         stage.pytest(f"x86-64 golden, {kernel_set} on {cpu}", "B", "tests/golden_test.py", "-k", "test_golden and whole",
-                     env={"MINKE_COMMAND": f"{QEMU_X86} -cpu {cpu} {BUILD}/release/minke", "MINKE_TEST_SETS": kernel_set})
+                     env={"TEST_MINKE_COMMAND": f"{QEMU_X86} -cpu {cpu} {BUILD}/release/minke", "TEST_MINKE_SETS": kernel_set})
 
 
 def python(stage, options):

@@ -111,10 +111,12 @@ void AddTemplateCommand(CLI::App& app, CliContext& context) {
   verb->require_subcommand(1);
   const auto add = [&](const char* name, const char* description, auto answer) {
     CLI::App* action = AddVerb(*verb, context, name, description, [flags, &context, answer]() -> Status {
+      if (flags->format.empty())
+        return Fail(Code::kInvalidArgument, "template: no format given: --format v32, v3, r1 or v31");
       MINKE_ASSIGN(const ChatFormat format, ParseChatFormat(flags->format));
       return EachLine(context, [&](std::string_view line) { return answer(format, line); });
     });
-    action->add_option("--format", flags->format, "v32, v3, r1 or v31")->required();
+    action->add_option("--format", flags->format, "v32, v3, r1 or v31");
     return action;
   };
   add("encode", "Read {\"messages\": […], \"thinking_mode\": …, \"options\": {…}}, write {\"prompt\": …}",

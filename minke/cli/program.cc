@@ -98,7 +98,7 @@ int RunProgram(std::vector<std::string> arguments) {
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
   bool version = false;
-  app.add_flag("--version", version, "Version, commit, compiler, instruction sets");
+  app.add_flag("--version", version, "Version, commit, compiler, instruction sets")->configurable(false);
   AddSharedFlags(app, context);
   AddVerbs(app, context);
   app.footer("\"minke help VERB\" shows a verb's flags. Every flag --like-this has a variable MINKE_LIKE_THIS.");

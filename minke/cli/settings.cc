@@ -41,17 +41,59 @@ const CLI::App* FindVerb(const CLI::App& app, const std::string& name) {
   return nullptr;
 }
 
-bool HasFlag(const CLI::App& app, const std::string& name) {
-  return std::ranges::any_of(app.get_options(), [&](const CLI::Option* o) { return o->check_lname(name); });
+// Of an app and all verbs below it, sorted; --help and --version are flags but no settings.
+std::vector<std::string> LongNames(const CLI::App& app, bool only_settings) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    if (only_settings && !option->get_configurable()) continue;
+    for (const std::string& name : option->get_lnames()) names.push_back(name);
+  }
+  for (const CLI::App* verb : app.get_subcommands({})) {
+    const std::vector<std::string> below = LongNames(*verb, only_settings);
+    names.insert(names.end(), below.begin(), below.end());
+  }
+  std::ranges::sort(names);
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
+// The verbs that were asked for, each with the section of a configuration file that is its own: `template encode` reads
+// [template].
+struct Scope {
+  CLI::App* app;
+  std::string section;
+};
+std::vector<Scope> ScopesInUse(CLI::App& app) {
+  std::vector<Scope> scopes = {{&app, ""}};
+  for (size_t i = 0; i < scopes.size(); ++i) {
+    for (CLI::App* verb : scopes[i].app->get_subcommands())
+      scopes.push_back({verb, i == 0 ? verb->get_name() : scopes[i].section});
+  }
+  return scopes;
 }
 
 std::vector<CLI::Option*> OpenFlags(CLI::App& app) {
   std::vector<CLI::Option*> open;
   for (CLI::Option* option : app.get_options()) {
-    const bool special = option == app.get_help_ptr() || option == app.get_version_ptr();
-    if (!special && !option->get_lnames().empty() && option->count() == 0) open.push_back(option);
+    if (option->get_configurable() && !option->get_lnames().empty() && option->count() == 0) open.push_back(option);
   }
   return open;
+}
+
+// A typo is found whatever verb runs; an empty variable is no wish.
+Status CheckVariables(const CLI::App& app, const std::map<std::string, std::string>& environment) {
+  const std::vector<std::string> flags = LongNames(app, /*only_settings=*/true);
+  std::vector<std::string> known;
+  for (const std::string& flag : flags) known.push_back(EnvironmentName(flag));
+  for (const auto& [name, value] : environment) {
+    if (value.empty() || std::ranges::find(known, name) != known.end()) continue;
+    std::string flag = WithDashes(name.substr(std::string_view("MINKE_").size()));
+    for (char& c : flag) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    const std::string near = NearestName(flag, flags);
+    return Fail(Code::kInvalidArgument, "{}: unknown variable: {}", name,
+                near.empty() ? "no flag has this name: unset it" : "did you mean " + EnvironmentName(near) + "?");
+  }
+  return {};
 }
 
 // CLI11 converts and validates, and reports by exceptions, which stay in here.
@@ -86,19 +128,7 @@ std::string NearestName(std::string_view name, const std::vector<std::string>& c
   return nearest;
 }
 
-std::vector<std::string> FlagNames(const CLI::App& app) {
-  std::vector<std::string> names;
-  const auto add = [&](const CLI::App& from) {
-    for (const CLI::Option* option : from.get_options()) {
-      for (const std::string& name : option->get_lnames()) names.push_back(name);
-    }
-  };
-  add(app);
-  for (const CLI::App* verb : app.get_subcommands({})) add(*verb);
-  std::ranges::sort(names);
-  names.erase(std::unique(names.begin(), names.end()), names.end());
-  return names;
-}
+std::vector<std::string> FlagNames(const CLI::App& app) { return LongNames(app, /*only_settings=*/false); }
 
 Result<std::vector<ConfigKey>> ParseConfigFile(const std::string& text, const std::string& where) {
   std::vector<ConfigKey> keys;
@@ -118,8 +148,9 @@ Result<std::vector<ConfigKey>> ParseConfigFile(const std::string& text, const st
 
 Status ApplySettings(CLI::App& app, const std::map<std::string, std::string>& environment,
                      const std::vector<ConfigKey>& config, const std::string& config_path) {
+  MINKE_TRY(CheckVariables(app, environment));
   for (const ConfigKey& key : config) {  // all of the file, also for other verbs: a typo shows at once
-    std::vector<std::string> known = FlagNames(app);
+    std::vector<std::string> known = LongNames(app, /*only_settings=*/true);
     if (!key.verb.empty()) {
       const CLI::App* verb = FindVerb(app, key.verb);
       if (!verb) {
@@ -129,23 +160,16 @@ Status ApplySettings(CLI::App& app, const std::map<std::string, std::string>& en
         return Fail(Code::kInvalidArgument, "{}: unknown section [{}]{}", config_path, key.verb,
                     near.empty() ? "" : ": did you mean [" + near + "]?");
       }
-      if (HasFlag(*verb, key.name)) continue;
-      known.clear();
-      for (const CLI::Option* option : verb->get_options()) {
-        for (const std::string& name : option->get_lnames()) known.push_back(name);
-      }
-    } else if (std::ranges::binary_search(known, key.name)) {
-      continue;
+      known = LongNames(*verb, /*only_settings=*/true);
     }
+    if (std::ranges::binary_search(known, key.name)) continue;
     const std::string near = NearestName(key.name, known);
     return Fail(Code::kInvalidArgument, "{}: unknown key {}{}", config_path, key.name,
                 near.empty() ? "" : ": did you mean " + near + "?");
   }
 
-  std::vector<CLI::App*> apps = {&app};
-  for (CLI::App* verb : app.get_subcommands()) apps.push_back(verb);
-  for (CLI::App* from : apps) {
-    for (CLI::Option* option : OpenFlags(*from)) {
+  for (const Scope& scope : ScopesInUse(app)) {
+    for (CLI::Option* option : OpenFlags(*scope.app)) {
       bool set = false;
       for (const std::string& flag : option->get_lnames()) {
         const auto variable = environment.find(EnvironmentName(flag));
@@ -155,7 +179,7 @@ Status ApplySettings(CLI::App& app, const std::map<std::string, std::string>& en
       }
       for (const bool in_section : {true, false}) {
         for (const ConfigKey& key : config) {
-          if (set || !option->check_lname(key.name) || key.verb != (in_section ? from->get_name() : "")) continue;
+          if (set || !option->check_lname(key.name) || key.verb != (in_section ? scope.section : "")) continue;
           MINKE_TRY(Set(*option, key.name, key.values, config_path + ": " + key.name));
           set = true;
         }

@@ -17,7 +17,7 @@ std::string EnvironmentName(std::string_view flag);
 // The candidate with the smallest edit distance, or "" when none is near enough to be meant.
 std::string NearestName(std::string_view name, const std::vector<std::string>& candidates);
 
-// Every long flag name of the program and of its verbs.
+// Every long flag name of the program and of its verbs, sorted.
 std::vector<std::string> FlagNames(const CLI::App& app);
 
 struct ConfigKey {
@@ -29,7 +29,8 @@ struct ConfigKey {
 Result<std::vector<ConfigKey>> ParseConfigFile(const std::string& text, const std::string& where);
 
 // Fills the flags of `app` and of the parsed verb that the command line left open. A [verb] section wins over the same
-// key outside. Errors: kInvalidArgument for an unknown key (with the nearest name) or a value that does not parse.
+// key outside. Errors: kInvalidArgument for an unknown key or variable (with the nearest name) or a value that does not
+// parse.
 Status ApplySettings(CLI::App& app, const std::map<std::string, std::string>& environment,
                      const std::vector<ConfigKey>& config, const std::string& config_path);
 

@@ -12,6 +12,7 @@ struct Sample {
   int threads = 0, window = 7;
   bool think = true;
   std::vector<std::string> stop;
+  std::string format;
 
   Sample() {
     app.require_subcommand(1);
@@ -21,6 +22,8 @@ struct Sample {
     run->add_flag("--think,!--no-think", think);
     run->add_option("--stop", stop);
     app.add_subcommand("score", "")->add_option("--window", window);
+    CLI::App* encode = app.add_subcommand("template", "")->add_subcommand("encode", "");
+    encode->add_option("--format", format);
   }
   Status Parse(std::vector<std::string> arguments, const std::map<std::string, std::string>& environment,
                const std::string& config = "") {
@@ -81,6 +84,27 @@ TEST(Settings, UnknownKeyNamesTheNearest) {
             "c.toml: unknown section [rnu]: did you mean [run]?");
   EXPECT_EQ(Message(in_section.Parse({"run"}, {}, "[score]\nwindwo = 1\n")),
             "c.toml: unknown key windwo: did you mean window?");
+}
+
+TEST(Settings, UnknownVariableNamesTheNearest) {
+  const auto message = [](const std::map<std::string, std::string>& environment) {
+    Sample sample;
+    return Message(sample.Parse({"run"}, environment));
+  };
+  EXPECT_EQ(message({{"MINKE_TMEP", "1"}}), "MINKE_TMEP: unknown variable: did you mean MINKE_TEMP?");
+  EXPECT_EQ(message({{"MINKE_temp", "1"}}), "MINKE_temp: unknown variable: did you mean MINKE_TEMP?");
+  EXPECT_EQ(message({{"MINKE_ZZZZZZ", "1"}}), "MINKE_ZZZZZZ: unknown variable: no flag has this name: unset it");
+  EXPECT_NE(message({{"MINKE_HELP", "1"}}), "");                            // a flag but no setting
+  EXPECT_EQ(message({{"MINKE_WINDOW", "3"}, {"MINKE_FORMAT", "v3"}}), "");  // of other verbs
+  EXPECT_EQ(message({{"MINKE_TMEP", ""}}), "");                             // as good as unset
+}
+
+TEST(Settings, AVerbBelowAVerbHasThemToo) {
+  Sample variable, key;
+  ASSERT_TRUE(variable.Parse({"template", "encode"}, {{"MINKE_FORMAT", "v3"}}));
+  EXPECT_EQ(variable.format, "v3");
+  ASSERT_TRUE(key.Parse({"template", "encode"}, {}, "[template]\nformat = \"r1\"\n"));
+  EXPECT_EQ(key.format, "r1");
 }
 
 TEST(Settings, BadValueNamesItsSource) {

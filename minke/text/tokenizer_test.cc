@@ -30,7 +30,7 @@ const Tokenizer& Nano() {
 
 // The full vocabularies are not part of the project; the test run fetches them and says where they are.
 const Tokenizer* Full(const std::string& name) {
-  const char* folder = std::getenv("MINKE_VOCAB_DIR");
+  const char* folder = std::getenv("TEST_MINKE_VOCAB_DIR");
   if (!folder || !*folder) return nullptr;
   static std::map<std::string, std::unique_ptr<Tokenizer>> opened;
   auto& tokenizer = opened[name];
@@ -39,7 +39,7 @@ const Tokenizer* Full(const std::string& name) {
 }
 #define MINKE_FULL(variable, name)        \
   const Tokenizer* variable = Full(name); \
-  if (!variable) GTEST_SKIP() << "MINKE_VOCAB_DIR names no folder with " name "/tokenizer.json"
+  if (!variable) GTEST_SKIP() << "TEST_MINKE_VOCAB_DIR names no folder with " name "/tokenizer.json"
 
 std::vector<Json> Lines(const std::string& file) {
   std::ifstream in(std::string(MINKE_TEST_DATA) + "/golden/tokenizer/" + file);
