@@ -53,7 +53,12 @@ def nano_copy(tmp_path):
     (["run", "nano", "x", "--tmep", "1"], "did you mean --temp?"),
     (["run", "nano", "x", "--temp", "9"], "--temp"),
     (["run", "nano", "x", "--top-p", "warm"], "--top-p"),
+    (["run", "nano", "x", "--top-k", "513"], ["top_k", "512"]),
+    (["run", "nano", "x", "--repeat-penalty", "11"], "--repetition-penalty"),
     (["run", "nano", "x", "--top-p", "0"], "top_p"),
+    (["run", "nano", "x", "--seed", "-1"], ["--seed", "-1", "whole number from 0"]),
+    (["run", "nano", "x", "--seed", "18446744073709551616"], ["--seed", "18446744073709551616"]),
+    (["run", "nano", "x", "--seed", "1.5"], ["--seed", "1.5"]),
     (["run", "nano", "x", "--stop", ""], "stop"),
     (["run", "nano", "x", "--logit-bias", "5"], "ID=NUMBER"),
     (["run", "nano", "x", "--logit-bias", "99999=1"], "99999"),
@@ -71,6 +76,15 @@ def nano_copy(tmp_path):
 ])
 def test_wrong_use(arguments, says):
     fails(2, *arguments, says=says, stdin="")
+
+
+@pytest.mark.parametrize("verb, flags", [
+    ("run", ["-n", "-c", "-t", "--top-k", "--seed"]), ("score", ["--chunk", "--greedy", "--window", "-c", "-t"]),
+    ("inspect", ["--fit", "-t"])])
+def test_no_number_wraps(verb, flags):
+    for flag in flags:
+        for value in ["-1", "99999999999999999999"]:
+            fails(2, verb, "nano", flag, value, says=value, stdin="")
 
 
 def test_nothing_to_do_shows_help():

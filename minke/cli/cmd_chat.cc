@@ -177,7 +177,7 @@ class ChatLoop {
 
 Status Chat(const ChatFlags& flags, CliContext& context) {
   MINKE_ASSIGN(const auto chat, ChatModel::Open(flags, context));
-  MINKE_ASSIGN(SamplingParams params, MakeSamplingParams(flags, chat->path().folder));
+  MINKE_ASSIGN(SamplingParams params, MakeSamplingParams(flags, chat->path().folder, chat->config().vocab_size));
   MINKE_ASSIGN(const bool thinking, chat->ChooseThinking(flags.think));
   const SignalGuard guard;
   return ChatLoop(flags, context, *chat, std::move(params), thinking).Run();

@@ -112,7 +112,7 @@ Status Run(const RunFlags& flags, CliContext& context) {
     messages.push_back(TextMessage("user", prompt));
     MINKE_ASSIGN(request.prompt, chat->Encode(messages, request.thinking));
   }
-  MINKE_ASSIGN(request.params, MakeSamplingParams(flags, chat->path().folder));
+  MINKE_ASSIGN(request.params, MakeSamplingParams(flags, chat->path().folder, chat->config().vocab_size));
   MINKE_ASSIGN(request.params.max_tokens,
                AnswerLimit(flags, request.thinking, static_cast<int64_t>(request.prompt.size()), chat->context()));
 

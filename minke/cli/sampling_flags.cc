@@ -23,8 +23,18 @@ Result<LogitBias> ParseBias(const std::string& text) {
   return Fail(Code::kInvalidArgument, "--logit-bias {}: expected ID=NUMBER, as in 42=-100", text);
 }
 
-// What the checkpoint's authors recommend; only these three fields, and only where the user said nothing.
-Status TakeRecommended(const std::string& folder, SamplingParams& params) {
+// CLI11 reads "-1" as the largest number there is, and stops at it without a word.
+std::string CheckSeed(std::string& text) {
+  uint64_t seed = 0;
+  const char* end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, seed);
+  if (read.ec == std::errc() && read.ptr == end) return "";
+  return fmt::format("{} is not a whole number from 0 to {}", text, UINT64_MAX);
+}
+
+// What the checkpoint's authors recommend; only these three fields, and only where the user said nothing. Values that
+// no request may have are the file's fault.
+Status TakeRecommended(const std::string& folder, int64_t vocab_size, SamplingParams& params) {
   const std::string path = folder + "/generation_config.json";
   const auto text = ReadFile(path, int64_t{1} << 20);
   if (!text) return text.error().code == Code::kNotFound ? Status() : Fail(text.error());
@@ -34,7 +44,7 @@ Status TakeRecommended(const std::string& folder, SamplingParams& params) {
     const auto found = json.find(key);
     if (found == json.end() || found->is_null()) return {};
     constexpr bool kIsCount = std::is_integral_v<std::decay_t<decltype(value)>>;
-    constexpr double kMost = 1 << 30;  // far above any vocabulary or temperature
+    constexpr double kMost = 1 << 30;  // converts without overflow
     if (!(kIsCount ? found->is_number_integer() : found->is_number()) || !(found->template get<double>() >= 0) ||
         found->template get<double>() > kMost)
       return Fail(Code::kDamaged, "{}: {} is not a {} from 0 to {}", path, key, kIsCount ? "whole number" : "number",
@@ -44,7 +54,11 @@ Status TakeRecommended(const std::string& folder, SamplingParams& params) {
   };
   MINKE_TRY(number("temperature", params.temperature));
   MINKE_TRY(number("top_p", params.top_p));
-  return number("top_k", params.top_k);
+  MINKE_TRY(number("top_k", params.top_k));
+  params.top_k = std::min(params.top_k, vocab_size);  // all, as the libraries that write this file have it
+  if (const Status valid = Validate(params, vocab_size); !valid)
+    return Fail(Code::kDamaged, "{}: {}", path, valid.error().message);
+  return {};
 }
 
 }  // namespace
@@ -55,20 +69,22 @@ void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags) {
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
   verb.add_option("--temp,--temperature", flags.temperature,
                   "0 takes the most likely token (default: the model's own, else 0.6)")
-      ->check(CLI::Range(0.0, 2.0));
+      ->check(CLI::Range(0.0f, kMaxTemperature));
   verb.add_option("--top-p", flags.top_p, "Keep the most likely tokens that together have this much")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(CLI::Range(0.0f, 1.0f));
   verb.add_option("--top-k", flags.top_k, "Keep this many of the most likely tokens; 0: all")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 31));
   verb.add_option("--min-p", flags.min_p, "Keep tokens with this part of the largest probability")
-      ->check(CLI::Range(0.0, 1.0));
-  verb.add_option("--seed", flags.seed, "Same seed, same answer (default: a fresh one, shown in the facts)");
+      ->check(CLI::Range(0.0f, 1.0f));
+  verb.add_option("--seed", flags.seed, "Same seed, same answer (default: a fresh one, shown in the facts)")
+      ->check(CLI::Validator(CheckSeed, ""));
   verb.add_option("--repetition-penalty,--repeat-penalty", flags.repetition_penalty,
-                  "Divide logits of tokens already seen; 1: off");
+                  "Divide logits of tokens already seen; 1: off")
+      ->check(CLI::Range(kMinRepetitionPenalty, kMaxRepetitionPenalty));
   verb.add_option("--presence-penalty", flags.presence_penalty, "Subtract from tokens already written")
-      ->check(CLI::Range(-2.0, 2.0));
+      ->check(CLI::Range(-kMaxPenalty, kMaxPenalty));
   verb.add_option("--frequency-penalty", flags.frequency_penalty, "Subtract for every time a token was written")
-      ->check(CLI::Range(-2.0, 2.0));
+      ->check(CLI::Range(-kMaxPenalty, kMaxPenalty));
   verb.add_option("--logit-bias", flags.logit_bias, "ID=NUMBER, may be repeated")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -77,10 +93,10 @@ void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
-Result<SamplingParams> MakeSamplingParams(const SamplingFlags& flags, const std::string& folder) {
+Result<SamplingParams> MakeSamplingParams(const SamplingFlags& flags, const std::string& folder, int64_t vocab_size) {
   SamplingParams params;
   params.temperature = kDefaultTemperature;
-  MINKE_TRY(TakeRecommended(folder, params));
+  MINKE_TRY(TakeRecommended(folder, vocab_size, params));
   if (flags.temperature) params.temperature = *flags.temperature;
   if (flags.top_p) params.top_p = *flags.top_p;
   if (flags.top_k) params.top_k = *flags.top_k;

@@ -25,8 +25,8 @@ struct SamplingFlags {
 void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags);
 
 // `folder` may hold generation_config.json. Errors: kInvalidArgument for a bias that is not ID=NUMBER, kDamaged for a
-// generation_config.json that is not one.
-Result<SamplingParams> MakeSamplingParams(const SamplingFlags& flags, const std::string& folder);
+// generation_config.json that is not one or recommends what is not allowed.
+Result<SamplingParams> MakeSamplingParams(const SamplingFlags& flags, const std::string& folder, int64_t vocab_size);
 
 // The answer's limit for a prompt of `prompt_tokens`. kInvalidArgument, with the three numbers, when it does not fit.
 Result<int64_t> AnswerLimit(const SamplingFlags& flags, bool thinking, int64_t prompt_tokens, int64_t context);

@@ -16,28 +16,35 @@ std::string Folder(const std::string& generation_config) {
   return folder.string();
 }
 
+Result<SamplingParams> Make(const SamplingFlags& flags, const std::string& folder) {
+  return MakeSamplingParams(flags, folder, /*vocab_size=*/100);
+}
+
 TEST(SamplingFlags, TheUserThenTheModelThenTheDefault) {
   SamplingFlags flags;
-  EXPECT_FLOAT_EQ(MakeSamplingParams(flags, "/no/such/folder")->temperature, 0.6f);
+  EXPECT_FLOAT_EQ(Make(flags, "/no/such/folder")->temperature, 0.6f);
   const std::string folder = Folder(R"({"temperature": 1.0, "top_p": 0.95, "do_sample": true})");
-  EXPECT_FLOAT_EQ(MakeSamplingParams(flags, folder)->temperature, 1.0f);
-  EXPECT_FLOAT_EQ(MakeSamplingParams(flags, folder)->top_p, 0.95f);
+  EXPECT_FLOAT_EQ(Make(flags, folder)->temperature, 1.0f);
+  EXPECT_FLOAT_EQ(Make(flags, folder)->top_p, 0.95f);
   flags.temperature = 0.0f;
-  EXPECT_FLOAT_EQ(MakeSamplingParams(flags, folder)->temperature, 0.0f);
+  EXPECT_FLOAT_EQ(Make(flags, folder)->temperature, 0.0f);
 }
 
 TEST(SamplingFlags, BadFilesAndBiasesAreNamed) {
   SamplingFlags flags;
-  EXPECT_EQ(MakeSamplingParams(flags, Folder(R"({"temperature": "hot"})")).error().code, Code::kDamaged);
-  EXPECT_EQ(MakeSamplingParams(flags, Folder("[]")).error().code, Code::kDamaged);
+  EXPECT_EQ(Make(flags, Folder(R"({"temperature": "hot"})")).error().code, Code::kDamaged);
+  EXPECT_EQ(Make(flags, Folder("[]")).error().code, Code::kDamaged);
+  EXPECT_EQ(Make(flags, Folder(R"({"temperature": 3})")).error().code, Code::kDamaged);
+  EXPECT_EQ(Make(flags, Folder(R"({"top_p": 0})")).error().code, Code::kDamaged);
+  EXPECT_EQ(Make(flags, Folder(R"({"top_k": 1000})"))->top_k, 100);  // all
   flags.logit_bias = {"3=-100", "4=1.5"};
-  const auto params = MakeSamplingParams(flags, "/no/such/folder");
+  const auto params = Make(flags, "/no/such/folder");
   ASSERT_EQ(params->logit_bias.size(), 2u);
   EXPECT_EQ(params->logit_bias[1].token, 4);
   EXPECT_FLOAT_EQ(params->logit_bias[1].bias, 1.5f);
   for (const char* bad : {"", "x=1", "3", "3=", "3=1x"}) {
     flags.logit_bias = {bad};
-    EXPECT_EQ(MakeSamplingParams(flags, "/no/such/folder").error().code, Code::kInvalidArgument) << bad;
+    EXPECT_EQ(Make(flags, "/no/such/folder").error().code, Code::kInvalidArgument) << bad;
   }
 }
 

@@ -54,7 +54,7 @@ TEST(Engine, BadRequestsAreRefusedWithNumbers) {
             "prompt (301 tokens) + max_tokens (1) exceeds the context of 300");
   EXPECT_EQ(refusal(std::vector<TokenId>(190, 5), {.max_tokens = 4}, Code::kNoMemory),
             "prompt (190 tokens) + max_tokens (4) needs 4 cache pages of 64 tokens, the whole cache has 3");
-  EXPECT_EQ(refusal({1}, {.temperature = -1}, Code::kInvalidArgument), "temperature is -1, allowed is 0 to 100");
+  EXPECT_EQ(refusal({1}, {.temperature = -1}, Code::kInvalidArgument), "temperature is -1, allowed is 0 to 2");
   EXPECT_EQ(refusal({1}, {.stop = {"x"}}, Code::kInvalidArgument),
             "stop strings need the bytes of tokens, and this engine was opened without");
   EXPECT_EQ(engine->stats().accepted, 0);

@@ -12,6 +12,9 @@
 
 namespace minke {
 
+// What a request may ask for, here and nowhere else: Validate and the command line's flags read it.
+inline constexpr float kMaxTemperature = 2, kMaxPenalty = 2, kMaxBias = 100;
+inline constexpr float kMinRepetitionPenalty = 0.01f, kMaxRepetitionPenalty = 10;
 inline constexpr int kMaxTopLogprobs = 20;
 inline constexpr size_t kMaxStopStrings = 16, kMaxStopBytes = 256;
 inline constexpr size_t kMaxStopTokens = 256, kMaxLogitBias = 1024;
@@ -22,11 +25,11 @@ struct LogitBias {
 };
 
 struct SamplingParams {
-  float temperature = 1;                              // 0: the most likely token, lowest id on ties
-  int64_t top_k = 0;                                  // 0: all
+  float temperature = 1;                              // 0..2; 0: the most likely token, lowest id on ties
+  int64_t top_k = 0;                                  // 0..vocabulary; 0: all
   float top_p = 1;                                    // (0, 1]; 1: all
   float min_p = 0;                                    // [0, 1): least probability, relative to the most likely token's
-  float repetition_penalty = 1;                       // (0, 10]; over prompt and output
+  float repetition_penalty = 1;                       // 0.01..10; over prompt and output
   float presence_penalty = 0, frequency_penalty = 0;  // -2..2; over the output
   std::vector<LogitBias> logit_bias = {};
 

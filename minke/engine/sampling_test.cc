@@ -22,7 +22,7 @@ std::string Refusal(F change) {
 TEST(SamplingParams, DefaultsAndBordersAreValid) {
   EXPECT_EQ(Refusal([](SamplingParams&) {}), "accepted");
   EXPECT_EQ(Refusal([](SamplingParams& p) {
-              p.temperature = 0, p.top_k = std::numeric_limits<int64_t>::max(), p.min_p = 0.999f;
+              p.temperature = 2, p.top_k = kVocab, p.min_p = 0.999f, p.repetition_penalty = 0.01f;
               p.presence_penalty = -2, p.frequency_penalty = 2, p.max_tokens = 1;
               p.logit_bias = {{0, -100}, {99, 100}}, p.stop_token_ids = {0, 99};
               p.stop = {std::string(kMaxStopBytes, 'x')}, p.logprobs = true, p.top_logprobs = kMaxTopLogprobs;
@@ -32,13 +32,16 @@ TEST(SamplingParams, DefaultsAndBordersAreValid) {
 
 TEST(SamplingParams, EveryFieldIsCheckedAndNamed) {
   const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
-  EXPECT_EQ(Refusal([](SamplingParams& p) { p.temperature = -1; }), "temperature is -1, allowed is 0 to 100");
-  EXPECT_EQ(Refusal([&](SamplingParams& p) { p.temperature = nan; }), "temperature is nan, allowed is 0 to 100");
-  EXPECT_EQ(Refusal([&](SamplingParams& p) { p.temperature = inf; }), "temperature is inf, allowed is 0 to 100");
+  EXPECT_EQ(Refusal([](SamplingParams& p) { p.temperature = -1; }), "temperature is -1, allowed is 0 to 2");
+  EXPECT_EQ(Refusal([](SamplingParams& p) { p.temperature = 2.01f; }), "temperature is 2.01, allowed is 0 to 2");
+  EXPECT_EQ(Refusal([&](SamplingParams& p) { p.temperature = nan; }), "temperature is nan, allowed is 0 to 2");
+  EXPECT_EQ(Refusal([&](SamplingParams& p) { p.temperature = inf; }), "temperature is inf, allowed is 0 to 2");
   EXPECT_EQ(Refusal([](SamplingParams& p) { p.top_p = 0; }), "top_p is 0, it must be above 0 and at most 1");
   EXPECT_EQ(Refusal([&](SamplingParams& p) { p.top_p = nan; }), "top_p is nan, allowed is 0 to 1");
   EXPECT_EQ(Refusal([](SamplingParams& p) { p.min_p = 1; }), "min_p is 1, it must be below 1");
-  EXPECT_EQ(Refusal([](SamplingParams& p) { p.top_k = -1; }), "top_k is -1, it must be 0 (off) or more");
+  EXPECT_EQ(Refusal([](SamplingParams& p) { p.top_k = -1; }), "top_k is -1, allowed is 0 (all) to 100, the vocabulary");
+  EXPECT_EQ(Refusal([](SamplingParams& p) { p.top_k = 101; }),
+            "top_k is 101, allowed is 0 (all) to 100, the vocabulary");
   EXPECT_EQ(Refusal([](SamplingParams& p) { p.repetition_penalty = 0; }),
             "repetition_penalty is 0, allowed is 0.01 to 10");
   EXPECT_EQ(Refusal([](SamplingParams& p) { p.presence_penalty = 3; }), "presence_penalty is 3, allowed is -2 to 2");
