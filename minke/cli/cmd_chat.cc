@@ -113,8 +113,9 @@ class ChatLoop {
     MINKE_ASSIGN(request.prompt, chat_.Encode(conversation_.Messages(), thinking_));
     request.params = params_;
     request.params.stream = conversation_.size();  // the same seed must not draw alike in every turn
-    MINKE_ASSIGN(request.params.max_tokens,
-                 AnswerLimit(flags_, thinking_, static_cast<int64_t>(request.prompt.size()), chat_.context()));
+    const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
+    MINKE_ASSIGN(request.params.max_tokens, AnswerLimit(flags_, thinking_, prompt_tokens, chat_.context(),
+                                                        chat_.engine().MostTokens(prompt_tokens)));
     SignalGuard::Reset();
     AnswerPrinter printer(context_, context_.quiet ? AnswerPrinter::Show::kAnswerOnly : AnswerPrinter::Show::kAll);
     MINKE_ASSIGN(minke::Answer answer, StreamAnswer(chat_, request, printer, context_));

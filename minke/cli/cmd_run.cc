@@ -113,8 +113,9 @@ Status Run(const RunFlags& flags, CliContext& context) {
     MINKE_ASSIGN(request.prompt, chat->Encode(messages, request.thinking));
   }
   MINKE_ASSIGN(request.params, MakeSamplingParams(flags, chat->path().folder, chat->config().vocab_size));
-  MINKE_ASSIGN(request.params.max_tokens,
-               AnswerLimit(flags, request.thinking, static_cast<int64_t>(request.prompt.size()), chat->context()));
+  const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  MINKE_ASSIGN(request.params.max_tokens, AnswerLimit(flags, request.thinking, prompt_tokens, chat->context(),
+                                                      chat->engine().MostTokens(prompt_tokens)));
 
   const SignalGuard guard;
   using Show = AnswerPrinter::Show;

@@ -113,7 +113,8 @@ Result<SamplingParams> MakeSamplingParams(const SamplingFlags& flags, const std:
   return params;
 }
 
-Result<int64_t> AnswerLimit(const SamplingFlags& flags, bool thinking, int64_t prompt_tokens, int64_t context) {
+Result<int64_t> AnswerLimit(const SamplingFlags& flags, bool thinking, int64_t prompt_tokens, int64_t context,
+                            int64_t most) {
   const int64_t asked = flags.max_tokens;
   const int64_t least = asked > 0 ? asked : 1;
   if (prompt_tokens + least > context) {
@@ -121,7 +122,7 @@ Result<int64_t> AnswerLimit(const SamplingFlags& flags, bool thinking, int64_t p
                 "prompt ({} tokens) + answer ({}) exceeds the context of {}: shorten the prompt or the answer (-n)",
                 prompt_tokens, least, context);
   }
-  return asked > 0 ? asked : std::min<int64_t>(thinking ? 32768 : 4096, context - prompt_tokens);
+  return asked > 0 ? asked : std::clamp<int64_t>(most, 1, thinking ? 32768 : 4096);
 }
 
 }  // namespace minke

@@ -19,7 +19,7 @@ struct SamplingFlags {
   float min_p = 0, repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
   std::optional<uint64_t> seed;
   std::vector<std::string> stop, logit_bias;  // bias: ID=NUMBER
-  int64_t max_tokens = 0;                     // 0: 4096 without thinking, 32768 with, never past the context
+  int64_t max_tokens = 0;  // 0: 4096 without thinking, 32768 with, or what is left
 };
 
 void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags);
@@ -28,7 +28,10 @@ void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags);
 // generation_config.json that is not one or recommends what is not allowed.
 Result<SamplingParams> MakeSamplingParams(const SamplingFlags& flags, const std::string& folder, int64_t vocab_size);
 
-// The answer's limit for a prompt of `prompt_tokens`. kInvalidArgument, with the three numbers, when it does not fit.
-Result<int64_t> AnswerLimit(const SamplingFlags& flags, bool thinking, int64_t prompt_tokens, int64_t context);
+// The answer's limit for a prompt of `prompt_tokens`: what was asked for, else the default or what is left if that is
+// less. `most` is Engine::MostTokens; where it is less than the limit, the cache is too small and Submit has the
+// numbers. kInvalidArgument, with the three numbers, when the context is too short.
+Result<int64_t> AnswerLimit(const SamplingFlags& flags, bool thinking, int64_t prompt_tokens, int64_t context,
+                            int64_t most);
 
 }  // namespace minke

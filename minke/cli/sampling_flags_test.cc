@@ -48,15 +48,17 @@ TEST(SamplingFlags, BadFilesAndBiasesAreNamed) {
   }
 }
 
-TEST(SamplingFlags, TheAnswerNeverPassesTheContext) {
+TEST(SamplingFlags, TheAnswerNeverPassesTheContextOrTheCache) {
   SamplingFlags flags;
-  EXPECT_EQ(*AnswerLimit(flags, true, 100, 1000), 900);
-  EXPECT_EQ(*AnswerLimit(flags, true, 100, 100000), 32768);
-  EXPECT_EQ(*AnswerLimit(flags, false, 100, 100000), 4096);
-  EXPECT_EQ(AnswerLimit(flags, false, 1000, 1000).error().code, Code::kInvalidArgument);
+  EXPECT_EQ(*AnswerLimit(flags, true, 100, 1000, 900), 900);
+  EXPECT_EQ(*AnswerLimit(flags, true, 100, 100000, 99900), 32768);
+  EXPECT_EQ(*AnswerLimit(flags, false, 100, 100000, 99900), 4096);
+  EXPECT_EQ(*AnswerLimit(flags, false, 100, 100000, 29), 29);  // a cache of two pages
+  EXPECT_EQ(*AnswerLimit(flags, false, 100, 100000, -5), 1);   // the prompt does not fit: Submit says so
+  EXPECT_EQ(AnswerLimit(flags, false, 1000, 1000, 0).error().code, Code::kInvalidArgument);
   flags.max_tokens = 50;
-  EXPECT_EQ(*AnswerLimit(flags, true, 950, 1000), 50);
-  EXPECT_EQ(AnswerLimit(flags, true, 951, 1000).error().code, Code::kInvalidArgument);
+  EXPECT_EQ(*AnswerLimit(flags, true, 950, 1000, 50), 50);
+  EXPECT_EQ(AnswerLimit(flags, true, 951, 1000, 49).error().code, Code::kInvalidArgument);
 }
 
 }  // namespace

@@ -109,6 +109,10 @@ Engine::Engine(const Limits& limits, std::unique_ptr<Worker> worker) : limits_(l
 
 Engine::~Engine() = default;
 
+int64_t Engine::MostTokens(int64_t prompt_tokens) const {
+  return std::min(limits_.context, Scheduler::MostTokens(limits_.num_pages)) - prompt_tokens;
+}
+
 Result<RequestId> Engine::Submit(std::vector<TokenId> prompt, SamplingParams params, TokenSink sink) {
   const int64_t prompt_tokens = static_cast<int64_t>(prompt.size());
   if (prompt.empty()) return Fail(Code::kInvalidArgument, "the prompt is empty, it needs at least one token");

@@ -59,6 +59,9 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
+  // The largest max_tokens that Submit takes for a prompt of this length: what the context and the whole cache leave.
+  // Less than 1 when the prompt itself does not fit.
+  int64_t MostTokens(int64_t prompt_tokens) const;
   // Callers hand over the whole prompt. Errors (nothing is accepted, the sink is not called): kInvalidArgument for
   // an empty prompt, ids outside the vocabulary, params out of range, prompt + max_tokens above the context;
   // kNoMemory when the cache could not hold it even alone; kDamaged once the model's files have failed.

@@ -60,6 +60,25 @@ TEST(Engine, BadRequestsAreRefusedWithNumbers) {
   EXPECT_EQ(engine->stats().accepted, 0);
 }
 
+TEST(Engine, MostTokensIsTheBorderOfWhatSubmitTakes) {
+  for (const int64_t pages : {1, 3, 5}) {  // the context of 300 is more than three pages and less than five
+    EngineOptions options = NanoOptions();
+    options.context = 300;
+    options.max_sequences = 1;
+    options.cache_bytes = pages * options.model->cache_layout().page_floats() * 4;
+    const auto engine = OpenEngine(options);
+    ASSERT_NE(engine, nullptr);
+    const std::vector<TokenId> prompt(60, 5);
+    const int64_t most = engine->MostTokens(60);
+    EXPECT_EQ(most, std::min<int64_t>(300, pages * kPageTokens + 1) - 60);
+    EXPECT_FALSE(engine->Submit(prompt, {.max_tokens = most + 1}, {}));
+    const auto answer = Ask(*engine, prompt, {.temperature = 0, .max_tokens = most, .ignore_eos = true});
+    EXPECT_EQ(answer->reason, FinishReason::kLength);
+    EXPECT_EQ(std::ssize(answer->tokens), most);
+    EXPECT_LT(engine->MostTokens(400), 1);
+  }
+}
+
 TEST(Engine, BadOptionsAreRefused) {
   const auto refusal = [](auto change, Code code) -> std::string {
     EngineOptions options = NanoOptions();

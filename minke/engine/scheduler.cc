@@ -18,6 +18,8 @@ Scheduler::Scheduler(PagePool& pool, const SchedulerOptions& options) : pool_(po
   plan_.reserve(options.max_sequences);
 }
 
+int64_t Scheduler::MostTokens(int64_t num_pages) { return num_pages * kPageTokens + 1; }
+
 Status Scheduler::CheckFits(int64_t num_pages, int64_t prompt_tokens, int64_t max_tokens) {
   const int64_t needed = PagePool::PagesFor(MostRows(prompt_tokens, max_tokens));
   if (needed <= num_pages) return {};

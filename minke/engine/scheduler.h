@@ -43,6 +43,9 @@ class Scheduler {
   // Whether a sequence could run if it were alone. kNoMemory with the numbers.
   static Status CheckFits(int64_t num_pages, int64_t prompt_tokens, int64_t max_tokens);
 
+  // The longest prompt + answer for which CheckFits holds.
+  static int64_t MostTokens(int64_t num_pages);
+
   // Ids ascend. Errors: those of CheckFits, and the sequence is not taken.
   Status Add(RequestId id, int64_t prompt_tokens, int64_t max_tokens);
   // The next step, which the caller carries out before it calls again; empty when there is nothing to do. Valid
