@@ -262,7 +262,12 @@ def test_seed_and_stop():
     first = run()
     again = run("--seed", first["seed"])
     assert again["reasoning_content"] == first["reasoning_content"] and again["content"] == first["content"]
-    assert run("--seed", 1, "--stop", "=")["reasoning_content"].count("=") == 0
+    free, stopped = run("--temp", 0), run("--temp", 0, "--stop", "=")
+    assert "=" in free["reasoning_content"] and "=" in free["content"]
+    assert stopped["reasoning_content"] == free["reasoning_content"]  # never inside thinking
+    assert stopped["content"] == free["content"].split("=")[0]
+    early = run("--temp", 0, "--stop", "=", "--stop-in-thinking")
+    assert early["reasoning_content"] == free["reasoning_content"].split("=")[0] and early["content"] == ""
     assert run("-n", 3)["finish_reason"] == "length"
     raw = json.loads(support.minke("run", "nano", "--raw", "2+3=", "-n", 1, "--temp", 0, "--json").stdout)
     assert raw["usage"] == {"prompt_tokens": 4, "completion_tokens": 1, "total_tokens": 5}

@@ -112,6 +112,7 @@ class ChatLoop {
     request.thinking = thinking_;
     MINKE_ASSIGN(request.prompt, chat_.Encode(conversation_.Messages(), thinking_));
     request.params = params_;
+    if (thinking_ && !flags_.stop_in_thinking) request.params.stop_after = kEndOfThinking;
     request.params.stream = conversation_.size();  // the same seed must not draw alike in every turn
     const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
     MINKE_ASSIGN(request.params.max_tokens, AnswerLimit(flags_, thinking_, prompt_tokens, chat_.context(),

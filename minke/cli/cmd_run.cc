@@ -113,6 +113,7 @@ Status Run(const RunFlags& flags, CliContext& context) {
     MINKE_ASSIGN(request.prompt, chat->Encode(messages, request.thinking));
   }
   MINKE_ASSIGN(request.params, MakeSamplingParams(flags, chat->path().folder, chat->config().vocab_size));
+  if (request.thinking && !flags.stop_in_thinking) request.params.stop_after = kEndOfThinking;
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
   MINKE_ASSIGN(request.params.max_tokens, AnswerLimit(flags, request.thinking, prompt_tokens, chat->context(),
                                                       chat->engine().MostTokens(prompt_tokens)));

@@ -88,9 +88,11 @@ void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags) {
   verb.add_option("--logit-bias", flags.logit_bias, "ID=NUMBER, may be repeated")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  verb.add_option("--stop", flags.stop, "End the answer before this text; may be repeated")
+  verb.add_option("--stop", flags.stop,
+                  "End the answer before this text, which is not looked for in thinking; may be repeated")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  verb.add_flag("--stop-in-thinking", flags.stop_in_thinking, "--stop also ends thinking, and the answer with it");
 }
 
 Result<SamplingParams> MakeSamplingParams(const SamplingFlags& flags, const std::string& folder, int64_t vocab_size) {

@@ -19,6 +19,7 @@ struct SamplingFlags {
   float min_p = 0, repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
   std::optional<uint64_t> seed;
   std::vector<std::string> stop, logit_bias;  // bias: ID=NUMBER
+  bool stop_in_thinking = false;
   int64_t max_tokens = 0;  // 0: 4096 without thinking, 32768 with, or what is left
 };
 

@@ -138,7 +138,7 @@ Result<RequestId> Engine::Submit(std::vector<TokenId> prompt, SamplingParams par
   request->tokens.reserve(prompt_tokens + params.max_tokens);
   request->seed = params.seed ? *params.seed : FreshSeed();
   if (params.has_penalties()) request->history = TokenHistory(request->tokens, params.max_tokens, limits_.vocab_size);
-  request->stop = StopMatcher(params.stop);
+  request->stop = StopMatcher(params.stop, params.stop_after);
   request->params = std::move(params);
   request->sink = std::move(sink);
   return worker_->Post(std::move(request));

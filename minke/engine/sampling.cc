@@ -53,6 +53,10 @@ Status Validate(const SamplingParams& params, int64_t vocab_size) {
       return Fail(Code::kInvalidArgument, "a stop string has {} bytes, allowed is 1 to {}", text.size(), kMaxStopBytes);
     }
   }
+  if (params.stop_after.size() > kMaxStopBytes) {
+    return Fail(Code::kInvalidArgument, "stop_after has {} bytes, at most {} are allowed", params.stop_after.size(),
+                kMaxStopBytes);
+  }
   if (params.top_logprobs < 0 || params.top_logprobs > kMaxTopLogprobs) {
     return Fail(Code::kInvalidArgument, "top_logprobs is {}, allowed is 0 to {}", params.top_logprobs, kMaxTopLogprobs);
   }

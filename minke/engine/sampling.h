@@ -39,6 +39,7 @@ struct SamplingParams {
 
   int64_t max_tokens = 256;
   std::vector<std::string> stop = {};        // matched on bytes, across token borders; not part of the answer
+  std::string stop_after = {};               // only after this text: the end of thinking; empty: everywhere
   std::vector<TokenId> stop_token_ids = {};  // reported as a token, without text
   bool ignore_eos = false;
 

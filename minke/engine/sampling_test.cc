@@ -56,6 +56,8 @@ TEST(SamplingParams, EveryFieldIsCheckedAndNamed) {
   EXPECT_EQ(Refusal([](SamplingParams& p) { p.stop_token_ids = {-1}; }),
             "stop_token_ids names token -1, the vocabulary has 100");
   EXPECT_EQ(Refusal([](SamplingParams& p) { p.stop = {""}; }), "a stop string has 0 bytes, allowed is 1 to 256");
+  EXPECT_EQ(Refusal([](SamplingParams& p) { p.stop_after.assign(257, 'x'); }),
+            "stop_after has 257 bytes, at most 256 are allowed");
   EXPECT_EQ(Refusal([](SamplingParams& p) { p.stop.assign(17, "x"); }), "stop has 17 entries, at most 16 are allowed");
   EXPECT_EQ(Refusal([](SamplingParams& p) { p.logprobs = true, p.top_logprobs = 21; }),
             "top_logprobs is 21, allowed is 0 to 20");

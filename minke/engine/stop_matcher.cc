@@ -6,17 +6,18 @@
 
 namespace minke {
 
-StopMatcher::StopMatcher(std::span<const std::string> stop) {
-  for (const std::string& text : stop) {
-    Pattern pattern{text, std::vector<uint16_t>(text.size(), 0)};
-    for (size_t i = 1; i < text.size(); ++i) {  // Knuth-Morris-Pratt
-      uint16_t length = pattern.border[i - 1];
-      while (length > 0 && text[length] != text[i]) length = pattern.border[length - 1];
-      if (text[length] == text[i]) ++length;
-      pattern.border[i] = length;
-    }
-    patterns_.push_back(std::move(pattern));
+StopMatcher::Pattern::Pattern(std::string_view pattern) : text(pattern), border(pattern.size(), 0) {
+  for (size_t i = 1; i < text.size(); ++i) {  // Knuth-Morris-Pratt
+    uint16_t prefix = border[i - 1];
+    while (prefix > 0 && text[prefix] != text[i]) prefix = border[prefix - 1];
+    if (text[prefix] == text[i]) ++prefix;
+    border[i] = prefix;
   }
+}
+
+StopMatcher::StopMatcher(std::span<const std::string> stop, std::string_view after)
+    : after_(after), waiting_(!after.empty()) {
+  for (const std::string& text : stop) patterns_.emplace_back(text);
   if (!patterns_.empty()) pending_.reserve(4 * kMaxStopBytes);  // held back + one token, without growing later
 }
 
@@ -34,6 +35,10 @@ std::string_view StopMatcher::Push(std::string_view bytes) {
   num_released_ = 0;
   for (const char byte : bytes) {
     pending_.push_back(byte);
+    if (waiting_) {
+      waiting_ = !Advance(after_, byte);
+      continue;
+    }
     for (Pattern& pattern : patterns_) {
       const bool longer = !matched_ || pattern.text.size() > matched_->size();
       if (Advance(pattern, byte) && longer) matched_ = &pattern.text;

@@ -27,6 +27,18 @@ TEST(StopMatcher, FindsAStopStringAcrossTokens) {
   EXPECT_EQ(matcher.Flush(), "");
 }
 
+TEST(StopMatcher, ThinkingIsNotSearched) {
+  const std::vector<std::string> stop{"=", ">x"};
+  StopMatcher matcher(stop, "</think>");
+  EXPECT_EQ(matcher.Push("1+1=2 <"), "1+1=2 <");  // nothing is held back
+  EXPECT_EQ(matcher.Push("</thi"), "</thi");
+  EXPECT_EQ(matcher.Push("nk>x"), "nk>x");  // no match reaches back into the thinking
+  EXPECT_EQ(matcher.matched(), nullptr);
+  EXPECT_EQ(matcher.Push("</think>a=b"), "</think>a");
+  ASSERT_NE(matcher.matched(), nullptr);
+  EXPECT_EQ(*matcher.matched(), "=");
+}
+
 TEST(StopMatcher, ReleasesWhatDidNotBecomeAStopString) {
   const std::vector<std::string> stop{"aab"};
   StopMatcher matcher(stop);

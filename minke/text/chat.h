@@ -9,12 +9,16 @@
 #include <vector>
 
 #include "minke/base/result.h"
+#include "minke/text/markers.h"
 #include "minke/text/prompt_json.h"
 
 namespace minke {
 
 enum class ChatFormat { kV32, kV3, kR1, kV31 };
 enum class ThinkingMode { kChat, kThinking };
+
+// Ends the thinking in an answer of every format that has any.
+inline constexpr std::string_view kEndOfThinking = markers::kThinkEnd;
 
 // "v32", "v3", "r1", "v31" and "chat", "thinking". Errors: kInvalidArgument with what is known.
 Result<ChatFormat> ParseChatFormat(std::string_view name);
@@ -25,11 +29,11 @@ struct ToolCall {
   std::string id = {};  // the caller's; no template shows it
   std::string name = {};
   std::string arguments = {};  // JSON text of an object
+  bool operator==(const ToolCall&) const = default;
 };
 
 struct Message {
   std::string role = {};     // system, user, assistant, tool; V3.2 also developer
-  bool operator==(const ToolCall&) const = default;
   std::string content = {};  // null counts as empty
   std::string reasoning_content = {};
   std::vector<ToolCall> tool_calls = {};
@@ -56,12 +60,12 @@ Result<std::string> EncodeChat(ChatFormat format, std::span<const Message> messa
 // `messages` in the form of an OpenAI request. Content may be null or a list of text parts; both `reasoning_content`
 // and `reasoning` are read; arguments may be JSON text or an object. Errors: kInvalidArgument, naming the field.
 Result<std::vector<Message>> MessagesFromJson(const PromptJson& messages);
+// The same back, on one line, with the fields that hold something: MessagesFromJson gives equal messages.
+std::string MessagesToJson(std::span<const Message> messages);
 // The list `tools` of an OpenAI request.
 Result<std::vector<PromptJson>> ToolsFromJson(const PromptJson& tools, std::string_view where);
 
 // Where a request's tools go: on the first message if that is a system message, else on an empty system message before.
-// The same back, on one line, with the fields that hold something: MessagesFromJson gives equal messages.
-std::string MessagesToJson(std::span<const Message> messages);
 void AttachTools(std::vector<Message>& messages, std::vector<PromptJson> tools);
 
 // What one format does; EncodeChat picks. (encode_v32.cc, encode_v3.cc, encode_v31.cc)
