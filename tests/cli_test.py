@@ -223,6 +223,20 @@ def test_the_isa_can_be_forced_and_gives_the_same_bytes():
     assert len({run(name) for name in names}) == 1
 
 
+def test_doctor_says_which_folder_it_measured(tmp_path):
+    def doctor(temporary, *flags):
+        result = support.minke("doctor", "--json", *flags, env={"TMPDIR": str(temporary)})
+        return json.loads(result.stdout)["disk"]["folder"], result.stderr
+
+    (tmp_path / "file").write_text("")
+    assert doctor(tmp_path) == (str(tmp_path), "")
+    for unusable in [tmp_path / "none", tmp_path / "file"]:
+        folder, said = doctor(unusable)
+        assert folder == "/tmp" and len(said.splitlines()) == 1 and str(unusable) in said and "/tmp is measured" in said
+    assert doctor(tmp_path / "none", "--folder", tmp_path) == (str(tmp_path), "")
+    assert doctor("") == ("/tmp", "")
+
+
 # --- output ---
 
 def test_version_and_help():

@@ -1,5 +1,8 @@
 // minke doctor: the machine, the kernels that run here, and which models would fit.
+#include <unistd.h>
+
 #include <array>
+#include <cstdlib>
 #include <filesystem>
 
 #include "minke/base/json.h"
@@ -108,15 +111,23 @@ std::string DoctorText(const Json& report) {
   return text;
 }
 
+// TMPDIR where it can be written, else /tmp, and then a person hears of it: /tmp may be another disk.
+std::string TemporaryFolder(const CliContext& context) {
+  const char* named = std::getenv("TMPDIR");
+  if (!named || !*named) return "/tmp";
+  std::error_code ignored;
+  if (std::filesystem::is_directory(named, ignored) && ::access(named, W_OK | X_OK) == 0) return named;
+  context.Warn(fmt::format("TMPDIR is {}, which is no folder to write in: /tmp is measured", named));
+  return "/tmp";
+}
+
 Status Doctor(const DoctorFlags& flags, CliContext& context) {
   const Machine machine = ReadMachine();
   const int threads = context.ThreadCount();
   MINKE_ASSIGN(const auto started, ThreadPool::Create(threads));
   ThreadPool& pool = *started;
   const double memory_rate = MeasureMemoryBandwidth(pool, machine.available_bytes);
-  std::error_code ignored;
-  const std::string folder =
-      flags.folder.empty() ? std::filesystem::temp_directory_path(ignored).string() : flags.folder;
+  const std::string folder = flags.folder.empty() ? TemporaryFolder(context) : flags.folder;
   Json disk = {{"folder", folder}};
   if (const auto speed = MeasureDiskRead(folder)) {
     disk["bytes_per_s"] = speed->bytes_per_s;
@@ -160,7 +171,7 @@ void AddDoctorCommand(CLI::App& app, CliContext& context) {
   CLI::App* verb =
       AddVerb(app, context, "doctor", "Processor, kernels, memory and disk of this machine; what would fit",
               [flags, &context] { return Doctor(*flags, context); });
-  verb->add_option("--folder", flags->folder, "Where to measure the disk (default: the temporary folder)");
+  verb->add_option("--folder", flags->folder, "Where to measure the disk (default: TMPDIR, else /tmp)");
   verb->add_flag("--json", flags->json, "One JSON object");
 }
 
