@@ -21,16 +21,7 @@ Status AnswerPrinter::Write(std::string_view text) {
   if (text.empty()) return {};
   any_ = true;
   at_line_start_ = text.back() == '\n';
-  if (terminal_) {  // a model's escape sequences must not drive the terminal
-    std::string safe(text);
-    for (char& c : safe) {
-      const auto byte = static_cast<unsigned char>(c);
-      if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F) c = '?';
-    }
-    MINKE_TRY(out_.Write(safe));
-  } else {
-    MINKE_TRY(out_.Write(text));
-  }
+  MINKE_TRY(terminal_ ? out_.Write(WithoutControls(text)) : out_.Write(text));
   return out_.Flush();
 }
 

@@ -37,15 +37,30 @@ bool UseColor(int fd, std::string_view mode) {
   return IsTerminal(fd) && term && *term && std::string_view(term) != "dumb";
 }
 
+std::string WithoutControls(std::string_view text) {
+  std::string safe;
+  safe.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
+    if (byte == 0xC2 && next >= 0x80 && next <= 0x9F) {
+      safe += '?';
+      ++i;
+    } else if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F) {
+      safe += '?';
+    } else {
+      safe += text[i];
+    }
+  }
+  return safe;
+}
+
 std::string OneLine(std::string_view text) {
   std::string line(text);
   for (char& c : line) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte == '\n' || byte == '\t' || byte == '\r')
-      c = ' ';
-    else if (byte < 0x20 || byte == 0x7F)
-      c = '?';
+    if (c == '\n' || c == '\t' || c == '\r') c = ' ';
   }
+  line = WithoutControls(line);
   while (!line.empty() && line.back() == ' ') line.pop_back();
   return line;
 }

@@ -13,7 +13,11 @@ int TerminalWidth();  // COLUMNS, else the terminal's, else 80
 // not being a terminal.
 bool UseColor(int fd, std::string_view mode);
 
-// Control characters (a model's file names and tensor names may hold any) become '?', so an error stays one line.
+// Control characters become '?', those of one byte and those of two (U+0080 to U+009F): nothing that a model writes may
+// drive the terminal. Newlines and tabs stay.
+std::string WithoutControls(std::string_view text);
+
+// The same for a line: newlines and tabs (a model's file names and tensor names may hold any) become spaces.
 std::string OneLine(std::string_view text);
 
 void WriteStderr(std::string_view text);  // errors ignored: there is nowhere to report them
