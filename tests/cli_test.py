@@ -116,8 +116,8 @@ def test_score_refuses_bad_ids(tmp_path):
 def test_models_that_are_not_there(tmp_path):
     cache = {"HF_HUB_CACHE": str(tmp_path)}
     fails(3, "run", "no-such-model", "x")
-    fails(3, "run", "org/name", "x", says="minke pull org/name", env=cache)
-    fails(3, "run", "org/name@v1", "x", says="minke pull org/name@v1", env=cache)
+    fails(3, "run", "org/name", "x", says="hf download org/name", env=cache)
+    fails(3, "run", "org/name@v1", "x", says="hf download org/name --revision v1", env=cache)
     fails(3, "run", tmp_path, "x", says="config.json")
     fails(3, "score", "nano", "--ids", tmp_path / "none", says="none")
     fails(3, "run", "nano", "-f", tmp_path / "none", says="none")

@@ -124,10 +124,11 @@ Result<ModelPath> FindModel(std::string_view model, const ModelSearch& search) {
     if (const std::string path = FindSnapshot(search.hub_cache, hub); !path.empty()) {
       return ModelPath{path, path, hub.org + "/" + hub.name};
     }
+    const std::string revision = hub.revision == "main" ? "" : " --revision " + hub.revision;
     return Fail(Code::kNotFound,
                 "model {} is not on this machine: no such folder, and {} has no snapshot {} of it: "
-                "get it with \"minke pull {}\" or give a folder",
-                text, search.hub_cache, hub.revision, text);
+                "get it with \"hf download {}/{}{}\" (Python package huggingface_hub) or give a folder",
+                text, search.hub_cache, hub.revision, hub.org, hub.name, revision);
   }
   return Fail(Code::kNotFound, "model {} not found: no such folder or file: give a folder, org/name, or \"nano\"",
               text);

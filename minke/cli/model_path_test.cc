@@ -66,7 +66,9 @@ TEST_F(ModelPathTest, WhatIsNotThereSaysWhatToDo) {
   EXPECT_EQ(PathOf("/no/such/folder"), "exit 3");
   EXPECT_EQ(PathOf(At("plain/notes.txt")), "exit 2");
   EXPECT_EQ(PathOf(""), "exit 2");
-  EXPECT_NE(FindModel("org/other@v1", search_).error().message.find("minke pull org/other@v1"), std::string::npos);
+  const auto message = [&](const char* model) { return FindModel(model, search_).error().message; };
+  EXPECT_NE(message("org/other").find("\"hf download org/other\""), std::string::npos);
+  EXPECT_NE(message("org/other@v1").find("\"hf download org/other --revision v1\""), std::string::npos);
   search_.built_in = {At("nowhere")};
   EXPECT_EQ(PathOf("nano"), "exit 3");
 }
