@@ -262,6 +262,9 @@ def test_data_on_stdout_facts_on_stderr():
     assert re.fullmatch(r"<think>[^\n]*</think>\n[^\n]*\n", result.stdout), result.stdout
     for fact in ["tokens/s", "visible positions per query", "attention dsa", "template v32"]:
         assert fact in result.stderr
+    reference = ["run", "nano", QUESTION, "--isa", "reference", "-n", 1]
+    assert "; kernels reference;" in support.minke(*reference).stderr
+    assert json.loads(support.minke(*reference, "--json").stdout)["isa"] == "reference"
     dense = support.minke("run", "nano", QUESTION, "--attention", "dense", "-n", 1)
     assert "attention dense" in dense.stderr
     assert support.minke("run", "nano", QUESTION, "-q").stderr == ""

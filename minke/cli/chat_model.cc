@@ -12,6 +12,7 @@ Result<std::unique_ptr<ChatModel>> ChatModel::Open(const ModelFlags& flags, cons
   auto chat = std::unique_ptr<ChatModel>(new ChatModel);
   EngineOptions options;
   MINKE_ASSIGN(options.kernels, ChooseKernelSet(context.isa));
+  chat->kernels_ = options.kernels;
   MINKE_ASSIGN(chat->opened_, OpenModel(flags, context));
   const ModelConfig& config = chat->config();
   MINKE_ASSIGN(chat->tokenizer_, Tokenizer::Open(chat->opened_.path.folder));

@@ -29,7 +29,8 @@ class ChatModel {
   const ModelPath& path() const { return opened_.path; }
   int64_t context() const { return context_; }                 // tokens
   const std::string& attention() const { return attention_; }  // in words
-  bool selects() const { return selects_; }                    // sparse attention is on
+  const KernelSet& kernels() const { return *kernels_; }
+  bool selects() const { return selects_; }  // sparse attention is on
 
   // Whether the format can do what is `asked`: V3 cannot think, R1 cannot help it. Without a wish: thinking where the
   // format has it. kInvalidArgument with the format's name.
@@ -44,6 +45,7 @@ class ChatModel {
   std::unique_ptr<const Tokenizer> tokenizer_;  // outlives the engine, which shows its bytes
   TemplateChoice choice_;
   std::unique_ptr<Engine> engine_;
+  const KernelSet* kernels_ = nullptr;
   int64_t context_ = 0;
   std::string attention_;
   bool selects_ = false;

@@ -88,6 +88,7 @@ Status PrintJson(const ChatModel& chat, const RunFlags& flags, const AnswerReque
     json["template_note"] = chat.choice().note;
   }
   json["mla"] = flags.mla;
+  json["isa"] = chat.kernels().name;
   json["temperature"] = request.params.temperature;
   json["seed"] = answer.seed;
   return context.out.WriteLine(DumpJson(json));
