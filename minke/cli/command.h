@@ -1,12 +1,16 @@
 // How a verb joins the command line. One verb is one cmd_*.cc with its flags struct:
 //
-//   struct EchoFlags { std::string model; bool loud = false; };
+//   struct EchoFlags {
+//     std::string model;
+//     bool loud = false;
+//   };
 //   Status Echo(const EchoFlags& flags, CliContext& context) { return context.out.Write(flags.model + "\n"); }
 //   void AddEchoCommand(CLI::App& app, CliContext& context) {
 //     auto flags = std::make_shared<EchoFlags>();
-//     CLI::App* verb = AddVerb(app, context, "echo", "Print MODEL", [flags, &context] { return Echo(*flags, context);
-//     }); verb->add_option("MODEL", flags->model, kModelHelp)->required(); verb->add_flag("--loud", flags->loud, "In
-//     capitals");
+//     const auto run = [flags, &context] { return Echo(*flags, context); };
+//     CLI::App* verb = AddVerb(app, context, "echo", "Print MODEL", run);
+//     verb->add_option("MODEL", flags->model, kModelHelp)->required();
+//     verb->add_flag("--loud", flags->loud, "In capitals");
 //   }
 //
 // and one line in verbs.cc. A verb returns a Status; main turns its Code into the exit code and its message into one

@@ -11,9 +11,9 @@
 #include <memory>
 #include <vector>
 
+#include "minke/base/available_memory.h"
 #include "minke/base/file.h"
 #include "minke/cli/terminal.h"
-#include "minke/base/available_memory.h"
 
 namespace minke {
 namespace {
