@@ -43,7 +43,8 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads) {
   try {
     return std::make_unique<ThreadPool>(num_threads);
   } catch (const std::exception& e) {
-    return Fail(Code::kNoMemory, "{} threads cannot be started ({}): ask for fewer with --threads", num_threads, e.what());
+    return Fail(Code::kNoMemory, "{} threads cannot be started ({}): ask for fewer with --threads", num_threads,
+                e.what());
   }
 }
 
