@@ -26,6 +26,7 @@ PYTHON = VENV / "bin" / "python"
 QEMU_ARM = "qemu-aarch64-static"
 QEMU_X86 = "qemu-x86_64-static"
 FUZZ_SECONDS = 60
+MOST_SECONDS = 900  # for one command
 
 
 class StageFailed(Exception):
@@ -41,6 +42,12 @@ class Row:
     failed: int = 0
     skipped: dict = dataclasses.field(default_factory=dict)  # reason -> count
     note: str = ""  # why the row has no numbers, when that is not the tests' fault
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        for reason, number in other.skipped.items():
+            self.skipped[reason] = self.skipped.get(reason, 0) + number
 
 
 class Stage:
@@ -59,8 +66,12 @@ class Stage:
         environment = dict(os.environ, **(env or {}))
         with open(self.log_path, "a", encoding="utf-8") as log:
             print("$", *command, file=log, flush=True)
-            code = subprocess.run([str(part) for part in command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
-                                  stderr=subprocess.STDOUT, env=environment).returncode
+            try:
+                code = subprocess.run([str(part) for part in command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
+                                      stderr=subprocess.STDOUT, env=environment, timeout=MOST_SECONDS).returncode
+            except subprocess.TimeoutExpired:
+                print(f"stopped after {MOST_SECONDS} s", file=log, flush=True)
+                code = 124
         if check and code != 0:
             raise StageFailed(f"exit {code} of: {' '.join(map(str, command))}")
         return code
@@ -71,23 +82,44 @@ class Stage:
         self.run("cmake", "--build", BUILD / preset, *(["--target", *targets] if targets else []))
 
     def unit_tests(self, preset, target, level, labels, rooms=(), prefix=(), env=None):
-        """GoogleTest programs of one build, of all rooms or those named, counted test by test from their XML reports."""
+        """GoogleTest programs of one build, of all rooms or those named, counted test by test from their XML reports. Each
+        program runs as two halves and two processes run at a time, so that both cores have work to the end."""
         reports = self.results / re.sub(r"\W+", "-", target)
         reports.mkdir(exist_ok=True)
-        environment = {"GTEST_OUTPUT": f"xml:{reports}/", **vocabulary_environment(), **(env or {})}
-        code = self.run(*prefix, "ctest", "--test-dir", BUILD / preset, "-L", labels, "-j2", "--output-on-failure", "--timeout", 900,
-                        *(["-R", "^(" + "|".join(rooms) + ")$"] if rooms else []),
-                        env=environment, check=False)
+        slow = "slow" in labels
+        waiting = [(program, half) for program in sorted((BUILD / preset / "rooms").glob("*/minke_*_test"))
+                   if (not rooms or program.parent.name in rooms) and (slow or not program.name.endswith("_slow_test"))
+                   for half in range(2)]
+        waiting.sort(key=lambda job: job[0].parent.name not in LONG_ROOMS)
         row = Row(target, level)
-        for report in reports.glob("*.xml"):
-            count(cases_of(report), row)
-        if code != 0 and row.failed == 0:
-            row.failed = 1  # a program died before it could write its report
+
+        def work():
+            while True:
+                try:
+                    program, half = waiting.pop(0)
+                except IndexError:
+                    return
+                report = reports / f"{program.name}-{half}.xml"
+                code = self.run(*prefix, program, check=False,
+                                env={**vocabulary_environment(), **(env or {}), "GTEST_OUTPUT": f"xml:{report}",
+                                     "GTEST_BRIEF": "1", "GTEST_TOTAL_SHARDS": "2", "GTEST_SHARD_INDEX": str(half)})
+                half_row = Row(target, level)
+                if report.exists():
+                    count(cases_of(report), half_row)
+                if code != 0 and half_row.failed == 0:
+                    half_row.failed = 1  # the program died before it could write its report
+                row.add(half_row)
+
+        workers = [threading.Thread(target=work) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
         self.rows.append(row)
 
     def pytest(self, target, level, *arguments, env=None):
         report = self.results / (re.sub(r"\W+", "-", target) + ".xml")
-        code = self.run(PYTHON, "-m", "pytest", "-q", f"--junitxml={report}", *arguments, check=False,
+        code = self.run(PYTHON, "-m", "pytest", "-q", "-n", 2, "--dist", "loadgroup", f"--junitxml={report}", *arguments, check=False,
                         env={"PYTHONDONTWRITEBYTECODE": "1", **vocabulary_environment(), **(env or {})})
         row = Row(target, level)
         if report.exists():
@@ -169,6 +201,7 @@ def release(stage, options):
 # Which rooms a build tests: time is short, and each build is there for one question. The release and address+undefined
 # builds compile and test all of them, with g++ and with clang.
 CLANG_ROOMS = ["kernels", "model"]  # where another optimiser could change a bit
+LONG_ROOMS = ["model", "engine"]  # started first
 THREAD_ROOMS = ["base", "kernels", "model", "engine"]  # text and tensor start no threads and share nothing
 ARM_ROOMS = ["base", "tensor", "kernels", "text", "model"]
 
@@ -216,7 +249,7 @@ def aarch64(stage, options):
     stage.build("aarch64", targets=["minke", *programs(ARM_ROOMS)])
     for cpu, (kernel_set, rooms, ways) in ARM_CPUS.items():
         stage.unit_tests("aarch64", f"aarch64 unit tests, {cpu}", "B", "fast", rooms,
-                         env={"QEMU_CPU": cpu, "GTEST_FILTER": ARM_FILTER})
+                         prefix=[QEMU_ARM, "-cpu", cpu], env={"GTEST_FILTER": ARM_FILTER})
         stage.pytest(f"aarch64 golden, {kernel_set} on {cpu}", "B", "tests/golden_test.py", "-k", ways,
                      env={"TEST_MINKE_COMMAND": f"{QEMU_ARM} -cpu {cpu} {BUILD}/aarch64/minke", "TEST_MINKE_SETS": kernel_set})
 

@@ -187,13 +187,14 @@ Status Chat(const ChatFlags& flags, CliContext& context) {
 
 }  // namespace
 
-void AddChatCommand(CLI::App& app, CliContext& context) {
+void AddChatCommand(FlagSet program, CliContext& context) {
   auto flags = std::make_shared<ChatFlags>();
-  CLI::App* verb = AddVerb(app, context, "chat", "A conversation", [flags, &context] { return Chat(*flags, context); });
-  AddModelFlags(*verb, *flags);
-  AddSamplingFlags(*verb, *flags);
-  verb->add_option("--system", flags->system, "System text of the conversation");
-  verb->add_flag("--think,!--no-think", flags->think, "Think first (default: where the model's format has it)");
+  FlagSet verb =
+      AddVerb(program, context, "chat", "A conversation", [flags, &context] { return Chat(*flags, context); });
+  AddModelFlags(verb, *flags);
+  AddSamplingFlags(verb, *flags);
+  verb.Text("--system", flags->system, "System text of the conversation");
+  verb.Switch("--think,!--no-think", flags->think, "Think first (default: where the model's format has it)");
   flags->think.reset();  // CLI11 sets what it binds; no flag must stay no wish
 }
 

@@ -166,13 +166,13 @@ Status Doctor(const DoctorFlags& flags, CliContext& context) {
 
 }  // namespace
 
-void AddDoctorCommand(CLI::App& app, CliContext& context) {
+void AddDoctorCommand(FlagSet program, CliContext& context) {
   auto flags = std::make_shared<DoctorFlags>();
-  CLI::App* verb =
-      AddVerb(app, context, "doctor", "Processor, kernels, memory and disk of this machine; what would fit",
+  FlagSet verb =
+      AddVerb(program, context, "doctor", "Processor, kernels, memory and disk of this machine; what would fit",
               [flags, &context] { return Doctor(*flags, context); });
-  verb->add_option("--folder", flags->folder, "Where to measure the disk (default: TMPDIR, else /tmp)");
-  verb->add_flag("--json", flags->json, "One JSON object");
+  verb.Text("--folder", flags->folder, "Where to measure the disk (default: TMPDIR, else /tmp)");
+  verb.Switch("--json", flags->json, "One JSON object");
 }
 
 }  // namespace minke

@@ -113,17 +113,17 @@ Status Inspect(const InspectFlags& flags, CliContext& context) {
 
 }  // namespace
 
-void AddInspectCommand(CLI::App& app, CliContext& context) {
+void AddInspectCommand(FlagSet program, CliContext& context) {
   auto flags = std::make_shared<InspectFlags>();
-  CLI::App* verb =
-      AddVerb(app, context, "inspect", "Architecture, tensors, tokenizer, prompt format; soundness; memory",
+  FlagSet verb =
+      AddVerb(program, context, "inspect", "Architecture, tensors, tokenizer, prompt format; soundness; memory",
               [flags, &context] { return Inspect(*flags, context); });
-  verb->add_option("MODEL", flags->model, kModelHelp)->required();
-  verb->add_flag("--verify", flags->verify, "Read every byte: NaN, infinity and scales that are not positive");
-  verb->add_option("--fit", flags->fit, "Memory for one sequence of this many tokens; exit 6 if the machine lacks it")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
-  verb->add_flag("--tensors", flags->tensors, "List every tensor");
-  verb->add_flag("--json", flags->json, "One JSON object");
+  verb.Required("MODEL", flags->model, kModelHelp);
+  verb.Switch("--verify", flags->verify, "Read every byte: NaN, infinity and scales that are not positive");
+  verb.Number("--fit", flags->fit, 1, int64_t{1} << 40,
+              "Memory for one sequence of this many tokens; exit 6 if the machine lacks it");
+  verb.Switch("--tensors", flags->tensors, "List every tensor");
+  verb.Switch("--json", flags->json, "One JSON object");
 }
 
 }  // namespace minke

@@ -134,18 +134,18 @@ Status Run(const RunFlags& flags, CliContext& context) {
 
 }  // namespace
 
-void AddRunCommand(CLI::App& app, CliContext& context) {
+void AddRunCommand(FlagSet program, CliContext& context) {
   auto flags = std::make_shared<RunFlags>();
-  CLI::App* verb = AddVerb(app, context, "run", "One answer", [flags, &context] { return Run(*flags, context); });
-  AddModelFlags(*verb, *flags);
-  verb->add_option("PROMPT", flags->words, "What to ask; several words are joined. None or -: standard input");
-  verb->add_option("-f,--file", flags->file, "Read the prompt from this file");
-  AddSamplingFlags(*verb, *flags);
-  verb->add_option("--system", flags->system, "System text before the prompt");
-  verb->add_flag("--think,!--no-think", flags->think, "Think first (default: where the model's format has it)");
+  FlagSet verb = AddVerb(program, context, "run", "One answer", [flags, &context] { return Run(*flags, context); });
+  AddModelFlags(verb, *flags);
+  verb.Words("PROMPT", flags->words, "What to ask; several words are joined. None or -: standard input");
+  verb.Text("-f,--file", flags->file, "Read the prompt from this file");
+  AddSamplingFlags(verb, *flags);
+  verb.Text("--system", flags->system, "System text before the prompt");
+  verb.Switch("--think,!--no-think", flags->think, "Think first (default: where the model's format has it)");
   flags->think.reset();  // CLI11 sets what it binds; no flag must stay no wish
-  verb->add_flag("--raw", flags->raw, "No template: continue the prompt as it stands, markers recognised");
-  verb->add_flag("--json", flags->json, "One JSON object instead of a stream");
+  verb.Switch("--raw", flags->raw, "No template: continue the prompt as it stands, markers recognised");
+  verb.Switch("--json", flags->json, "One JSON object instead of a stream");
 }
 
 }  // namespace minke

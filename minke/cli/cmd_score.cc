@@ -199,28 +199,23 @@ Status Score(const ScoreFlags& flags, CliContext& context) {
 
 }  // namespace
 
-void AddScoreCommand(CLI::App& app, CliContext& context) {
+void AddScoreCommand(FlagSet program, CliContext& context) {
   auto flags = std::make_shared<ScoreFlags>();
-  CLI::App* verb =
-      AddVerb(app, context, "score", "Logits, intermediates and greedy ids of given token ids; perplexity of a text",
-              [flags, &context] { return Score(*flags, context); });
-  AddModelFlags(*verb, *flags);
-  verb->add_option("--ids", flags->ids,
-                   "safetensors file with input_ids (I64, [S]), or input_ids.0, .1, ... as one batch");
-  verb->add_option("--out", flags->out, "Write logits, greedy_ids and taps to this safetensors file");
-  verb->add_option("--chunk", flags->chunk,
-                   "Take prompts in chunks of N tokens (default: whole, up to 4096 rows in a step)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  verb->add_flag("--step", flags->step, "Take prompts one token at a time");
-  verb->add_option("--greedy", flags->greedy, "Continue each prompt by N most likely tokens")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
-  verb->add_flag("--taps", flags->taps, "Also write hidden states, selections, experts and the MTP layer's results");
-  verb->add_option("--text", flags->text, "Perplexity of this UTF-8 file; markers count as tokens");
-  verb->add_option("--window", flags->window,
-                   "Tokens in one window of --text: each alone from position 0, its first token not scored")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
-      ->capture_default_str();
-  verb->add_flag("--json", flags->json, "Print the facts as one JSON object");
+  FlagSet verb = AddVerb(program, context, "score",
+                         "Logits, intermediates and greedy ids of given token ids; perplexity of a text",
+                         [flags, &context] { return Score(*flags, context); });
+  AddModelFlags(verb, *flags);
+  verb.Text("--ids", flags->ids, "safetensors file with input_ids (I64, [S]), or input_ids.0, .1, ... as one batch");
+  verb.Text("--out", flags->out, "Write logits, greedy_ids and taps to this safetensors file");
+  verb.Number("--chunk", flags->chunk, 1, 1 << 20,
+              "Take prompts in chunks of N tokens (default: whole, up to 4096 rows in a step)");
+  verb.Switch("--step", flags->step, "Take prompts one token at a time");
+  verb.Number("--greedy", flags->greedy, 0, 1 << 30, "Continue each prompt by N most likely tokens");
+  verb.Switch("--taps", flags->taps, "Also write hidden states, selections, experts and the MTP layer's results");
+  verb.Text("--text", flags->text, "Perplexity of this UTF-8 file; markers count as tokens");
+  verb.Number("--window", flags->window, 2, 1 << 30,
+              "Tokens in one window of --text: each alone from position 0, its first token not scored (default 384)");
+  verb.Switch("--json", flags->json, "Print the facts as one JSON object");
 }
 
 }  // namespace minke

@@ -104,26 +104,24 @@ Status EachLine(CliContext& context, const std::function<Result<std::string>(std
 
 }  // namespace
 
-void AddTemplateCommand(CLI::App& app, CliContext& context) {
+void AddTemplateCommand(FlagSet program, CliContext& context) {
   auto flags = std::make_shared<TemplateFlags>();
-  CLI::App* verb = app.add_subcommand("template", "Messages to a prompt, or a completion to a message, as JSON lines");
-  verb->fallthrough();
-  verb->require_subcommand(1);
+  FlagSet verb = program.Verbs("template", "Messages to a prompt, or a completion to a message, as JSON lines");
   const auto add = [&](const char* name, const char* description, auto answer) {
-    CLI::App* action = AddVerb(*verb, context, name, description, [flags, &context, answer]() -> Status {
+    FlagSet action = AddVerb(verb, context, name, description, [flags, &context, answer]() -> Status {
       if (flags->format.empty())
         return Fail(Code::kInvalidArgument, "template: no format given: --format v32, v3, r1 or v31");
       MINKE_ASSIGN(const ChatFormat format, ParseChatFormat(flags->format));
       return EachLine(context, [&](std::string_view line) { return answer(format, line); });
     });
-    action->add_option("--format", flags->format, "v32, v3, r1 or v31");
+    action.Text("--format", flags->format, "v32, v3, r1 or v31");
     return action;
   };
   add("encode", "Read {\"messages\": […], \"thinking_mode\": …, \"options\": {…}}, write {\"prompt\": …}",
       [](ChatFormat format, std::string_view line) { return EncodeLine(format, line); });
   add("parse", "Read {\"completion\": …, \"thinking_mode\": …}, write {\"message\": …}",
       [flags](ChatFormat format, std::string_view line) { return ParseLine(format, flags->tolerant, line); })
-      ->add_flag("--tolerant", flags->tolerant, "Never an error: what breaks the format comes back as content");
+      .Switch("--tolerant", flags->tolerant, "Never an error: what breaks the format comes back as content");
 }
 
 }  // namespace minke

@@ -78,15 +78,14 @@ Status Tokenize(const TokenizeFlags& flags, CliContext& context) {
 
 }  // namespace
 
-void AddTokenizeCommand(CLI::App& app, CliContext& context) {
+void AddTokenizeCommand(FlagSet program, CliContext& context) {
   auto flags = std::make_shared<TokenizeFlags>();
-  CLI::App* verb =
-      AddVerb(app, context, "tokenize", "Read JSON lines {\"text\": …} on standard input, write {\"ids\": […]}",
+  FlagSet verb =
+      AddVerb(program, context, "tokenize", "Read JSON lines {\"text\": …} on standard input, write {\"ids\": […]}",
               [flags, &context] { return Tokenize(*flags, context); });
-  verb->add_option("MODEL", flags->model, std::string(kModelHelp) + "; a folder with only tokenizer.json will do")
-      ->required();
-  verb->add_flag("--decode", flags->decode, "Read {\"ids\": […]}, write {\"text\": …, \"bytes_hex\": …}");
-  verb->add_flag("--no-markers", flags->no_markers, "Take markers such as <｜User｜> in the text as ordinary text");
+  verb.Required("MODEL", flags->model, std::string(kModelHelp) + "; a folder with only tokenizer.json will do");
+  verb.Switch("--decode", flags->decode, "Read {\"ids\": […]}, write {\"text\": …, \"bytes_hex\": …}");
+  verb.Switch("--no-markers", flags->no_markers, "Take markers such as <｜User｜> in the text as ordinary text");
 }
 
 }  // namespace minke

@@ -37,11 +37,10 @@ int CliContext::ThreadCount() const {
   return std::clamp(count, 1, 256);
 }
 
-CLI::App* AddVerb(CLI::App& app, CliContext& context, const std::string& name, const std::string& description,
-                  std::function<Status()> run) {
-  CLI::App* verb = app.add_subcommand(name, description);
-  verb->fallthrough();  // --quiet, --threads and the like may stand before or after the verb
-  verb->callback([&context, run = std::move(run)] { context.action = run; });
+FlagSet AddVerb(FlagSet program, CliContext& context, const std::string& name, const std::string& description,
+                std::function<Status()> run) {
+  FlagSet verb = program.Verb(name, description);
+  verb.OnParsed([&context, run = std::move(run)] { context.action = run; });
   return verb;
 }
 

@@ -5,26 +5,25 @@
 //     bool loud = false;
 //   };
 //   Status Echo(const EchoFlags& flags, CliContext& context) { return context.out.Write(flags.model + "\n"); }
-//   void AddEchoCommand(CLI::App& app, CliContext& context) {
+//   void AddEchoCommand(FlagSet program, CliContext& context) {
 //     auto flags = std::make_shared<EchoFlags>();
 //     const auto run = [flags, &context] { return Echo(*flags, context); };
-//     CLI::App* verb = AddVerb(app, context, "echo", "Print MODEL", run);
-//     verb->add_option("MODEL", flags->model, kModelHelp)->required();
-//     verb->add_flag("--loud", flags->loud, "In capitals");
+//     FlagSet verb = AddVerb(program, context, "echo", "Print MODEL", run);
+//     verb.Required("MODEL", flags->model, kModelHelp);
+//     verb.Switch("--loud", flags->loud, "In capitals");
 //   }
 //
 // and one line in verbs.cc. A verb returns a Status; main turns its Code into the exit code and its message into one
 // line on standard error, so write messages as "what: where: what to do". Parsing never runs a verb: the flags are
-// final (flag > MINKE_* > configuration file > default, settings.h) when it is called. Do not give a flag the CLI11
-// envname or call required() on one; a positional may be required.
+// final (flag > MINKE_* > configuration file > default, settings.h) when it is called.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "minke/base/result.h"
+#include "minke/cli/flag_set.h"
 #include "minke/cli/output.h"
 
 namespace minke {
@@ -52,18 +51,18 @@ struct CliContext {
 };
 
 // Adds the subcommand `name`; `run` is called once, after parsing and settings.
-CLI::App* AddVerb(CLI::App& app, CliContext& context, const std::string& name, const std::string& description,
-                  std::function<Status()> run);
+FlagSet AddVerb(FlagSet program, CliContext& context, const std::string& name, const std::string& description,
+                std::function<Status()> run);
 
 // All verbs, in the order in which help lists them (verbs.cc).
-void AddVerbs(CLI::App& app, CliContext& context);
+void AddVerbs(FlagSet program, CliContext& context);
 
-void AddRunCommand(CLI::App& app, CliContext& context);
-void AddChatCommand(CLI::App& app, CliContext& context);
-void AddInspectCommand(CLI::App& app, CliContext& context);
-void AddTokenizeCommand(CLI::App& app, CliContext& context);
-void AddTemplateCommand(CLI::App& app, CliContext& context);
-void AddScoreCommand(CLI::App& app, CliContext& context);
-void AddDoctorCommand(CLI::App& app, CliContext& context);
+void AddRunCommand(FlagSet program, CliContext& context);
+void AddChatCommand(FlagSet program, CliContext& context);
+void AddInspectCommand(FlagSet program, CliContext& context);
+void AddTokenizeCommand(FlagSet program, CliContext& context);
+void AddTemplateCommand(FlagSet program, CliContext& context);
+void AddScoreCommand(FlagSet program, CliContext& context);
+void AddDoctorCommand(FlagSet program, CliContext& context);
 
 }  // namespace minke

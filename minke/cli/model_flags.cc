@@ -5,15 +5,12 @@
 
 namespace minke {
 
-void AddModelFlags(CLI::App& verb, ModelFlags& flags) {
-  verb.add_option("-m,--model,MODEL", flags.model, kModelHelp);
-  verb.add_option("-c,--context,--ctx-size,--max-model-len", flags.context,
-                  "Longest prompt and answer, in tokens (default: what the model allows)")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
-  verb.add_option("--attention", flags.attention, "dsa, or dense for comparison")
-      ->check(CLI::IsMember({"dsa", "dense"}));
-  verb.add_option("--mla", flags.mla, "Form of the attention: absorbed or expanded")
-      ->check(CLI::IsMember({"absorbed", "expanded"}));
+void AddModelFlags(FlagSet verb, ModelFlags& flags) {
+  verb.Text("-m,--model,MODEL", flags.model, kModelHelp);
+  verb.Number("-c,--context,--ctx-size,--max-model-len", flags.context, 0, int64_t{1} << 32,
+              "Longest prompt and answer, in tokens (default: what the model allows)");
+  verb.Choice("--attention", flags.attention, {"dsa", "dense"}, "dsa, or dense for comparison");
+  verb.Choice("--mla", flags.mla, {"absorbed", "expanded"}, "Form of the attention: absorbed or expanded");
 }
 
 Status ModelFlags::CheckGiven() const {

@@ -1,7 +1,6 @@
 // The flags of every verb that computes: which model, how much context, which form of attention.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 
@@ -22,7 +21,7 @@ struct ModelFlags {
   MlaForm mla_form() const { return mla == "expanded" ? MlaForm::kExpanded : MlaForm::kAbsorbed; }
 };
 
-void AddModelFlags(CLI::App& verb, ModelFlags& flags);
+void AddModelFlags(FlagSet verb, ModelFlags& flags);
 
 struct OpenedModel {
   ModelPath path;

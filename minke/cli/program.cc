@@ -1,5 +1,6 @@
 #include "minke/cli/program.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <new>
@@ -15,14 +16,13 @@
 namespace minke {
 namespace {
 
-void AddSharedFlags(CLI::App& app, CliContext& context) {
-  app.add_flag("-q,--quiet", context.quiet, "No progress, no facts: only data and errors");
-  app.add_flag("-v,--verbose", context.verbose, "More detail on standard error");
-  app.add_option("--color", context.color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}));
-  app.add_option("--isa", context.isa, "Kernel set to use, as listed by --version (default: the best of this CPU)");
-  app.add_option("-t,--threads", context.threads, "Threads (default: as many as this process may use)")
-      ->check(CLI::Range(0, 1024));
-  app.add_option("--config", context.config_file, "Settings file (default: $XDG_CONFIG_HOME/minke/config.toml)");
+void AddSharedFlags(FlagSet program, CliContext& context) {
+  program.Switch("-q,--quiet", context.quiet, "No progress, no facts: only data and errors");
+  program.Switch("-v,--verbose", context.verbose, "More detail on standard error");
+  program.Choice("--color", context.color, {"auto", "always", "never"}, "auto, always or never");
+  program.Text("--isa", context.isa, "Kernel set to use, as listed by --version (default: the best of this CPU)");
+  program.Number("-t,--threads", context.threads, 0, 1024, "Threads (default: as many as this process may use)");
+  program.Text("--config", context.config_file, "Settings file (default: $XDG_CONFIG_HOME/minke/config.toml)");
 }
 
 std::vector<std::string> VerbNames(const CLI::App& app) {
@@ -99,8 +99,8 @@ int RunProgram(std::vector<std::string> arguments) {
   app.get_formatter()->column_width(34);
   bool version = false;
   app.add_flag("--version", version, "Version, commit, compiler, instruction sets")->configurable(false);
-  AddSharedFlags(app, context);
-  AddVerbs(app, context);
+  AddSharedFlags(FlagSet(app), context);
+  AddVerbs(FlagSet(app), context);
   app.footer("\"minke help VERB\" shows a verb's flags. Every flag --like-this has a variable MINKE_LIKE_THIS.");
 
   if (arguments.empty()) {

@@ -23,15 +23,6 @@ Result<LogitBias> ParseBias(const std::string& text) {
   return Fail(Code::kInvalidArgument, "--logit-bias {}: expected ID=NUMBER, as in 42=-100", text);
 }
 
-// CLI11 reads "-1" as the largest number there is, and stops at it without a word.
-std::string CheckSeed(std::string& text) {
-  uint64_t seed = 0;
-  const char* end = text.data() + text.size();
-  const auto read = std::from_chars(text.data(), end, seed);
-  if (read.ec == std::errc() && read.ptr == end) return "";
-  return fmt::format("{} is not a whole number from 0 to {}", text, UINT64_MAX);
-}
-
 // What the checkpoint's authors recommend; only these three fields, and only where the user said nothing. Values that
 // no request may have are the file's fault.
 Status TakeRecommended(const std::string& folder, int64_t vocab_size, SamplingParams& params) {
@@ -63,36 +54,25 @@ Status TakeRecommended(const std::string& folder, int64_t vocab_size, SamplingPa
 
 }  // namespace
 
-void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags) {
-  verb.add_option("-n,--n-predict,--max-tokens", flags.max_tokens,
-                  "Most tokens of the answer, thinking included (default: 4096, with thinking 32768)")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
-  verb.add_option("--temp,--temperature", flags.temperature,
-                  "0 takes the most likely token (default: the model's own, else 0.6)")
-      ->check(CLI::Range(0.0f, kMaxTemperature));
-  verb.add_option("--top-p", flags.top_p, "Keep the most likely tokens that together have this much")
-      ->check(CLI::Range(0.0f, 1.0f));
-  verb.add_option("--top-k", flags.top_k, "Keep this many of the most likely tokens; 0: all")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 31));
-  verb.add_option("--min-p", flags.min_p, "Keep tokens with this part of the largest probability")
-      ->check(CLI::Range(0.0f, 1.0f));
-  verb.add_option("--seed", flags.seed, "Same seed, same answer (default: a fresh one, shown in the facts)")
-      ->check(CLI::Validator(CheckSeed, ""));
-  verb.add_option("--repetition-penalty,--repeat-penalty", flags.repetition_penalty,
-                  "Divide logits of tokens already seen; 1: off")
-      ->check(CLI::Range(kMinRepetitionPenalty, kMaxRepetitionPenalty));
-  verb.add_option("--presence-penalty", flags.presence_penalty, "Subtract from tokens already written")
-      ->check(CLI::Range(-kMaxPenalty, kMaxPenalty));
-  verb.add_option("--frequency-penalty", flags.frequency_penalty, "Subtract for every time a token was written")
-      ->check(CLI::Range(-kMaxPenalty, kMaxPenalty));
-  verb.add_option("--logit-bias", flags.logit_bias, "ID=NUMBER, may be repeated")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  verb.add_option("--stop", flags.stop,
-                  "End the answer before this text, which is not looked for in thinking; may be repeated")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  verb.add_flag("--stop-in-thinking", flags.stop_in_thinking, "--stop also ends thinking, and the answer with it");
+void AddSamplingFlags(FlagSet verb, SamplingFlags& flags) {
+  verb.Number("-n,--n-predict,--max-tokens", flags.max_tokens, 0, int64_t{1} << 32,
+              "Most tokens of the answer, thinking included (default: 4096, with thinking 32768)");
+  verb.Number("--temp,--temperature", flags.temperature, 0.0f, kMaxTemperature,
+              "0 takes the most likely token (default: the model's own, else 0.6)");
+  verb.Number("--top-p", flags.top_p, 0.0f, 1.0f, "Keep the most likely tokens that together have this much");
+  verb.Number("--top-k", flags.top_k, 0, int64_t{1} << 31, "Keep this many of the most likely tokens; 0: all");
+  verb.Number("--min-p", flags.min_p, 0.0f, 1.0f, "Keep tokens with this part of the largest probability");
+  verb.Number("--seed", flags.seed, 0, UINT64_MAX, "Same seed, same answer (default: a fresh one, shown in the facts)");
+  verb.Number("--repetition-penalty,--repeat-penalty", flags.repetition_penalty, kMinRepetitionPenalty,
+              kMaxRepetitionPenalty, "Divide logits of tokens already seen; 1: off");
+  verb.Number("--presence-penalty", flags.presence_penalty, -kMaxPenalty, kMaxPenalty,
+              "Subtract from tokens already written");
+  verb.Number("--frequency-penalty", flags.frequency_penalty, -kMaxPenalty, kMaxPenalty,
+              "Subtract for every time a token was written");
+  verb.Repeated("--logit-bias", flags.logit_bias, "ID=NUMBER, may be repeated");
+  verb.Repeated("--stop", flags.stop,
+                "End the answer before this text, which is not looked for in thinking; may be repeated");
+  verb.Switch("--stop-in-thinking", flags.stop_in_thinking, "--stop also ends thinking, and the answer with it");
 }
 
 Result<SamplingParams> MakeSamplingParams(const SamplingFlags& flags, const std::string& folder, int64_t vocab_size) {

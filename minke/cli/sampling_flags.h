@@ -1,12 +1,12 @@
 // The flags of run and chat that say how tokens are chosen.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "minke/cli/flag_set.h"
 #include "minke/engine/sampling.h"
 
 namespace minke {
@@ -23,7 +23,7 @@ struct SamplingFlags {
   int64_t max_tokens = 0;  // 0: 4096 without thinking, 32768 with, or what is left
 };
 
-void AddSamplingFlags(CLI::App& verb, SamplingFlags& flags);
+void AddSamplingFlags(FlagSet verb, SamplingFlags& flags);
 
 // `folder` may hold generation_config.json. Errors: kInvalidArgument for a bias that is not ID=NUMBER, kDamaged for a
 // generation_config.json that is not one or recommends what is not allowed.

@@ -1,13 +1,16 @@
 // Where a flag's value comes from: command line > MINKE_* variable > configuration file > default.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "minke/base/result.h"
+
+namespace CLI {
+class App;
+}
 
 namespace minke {
 

@@ -2,14 +2,14 @@
 
 namespace minke {
 
-void AddVerbs(CLI::App& app, CliContext& context) {
-  AddRunCommand(app, context);
-  AddChatCommand(app, context);
-  AddInspectCommand(app, context);
-  AddTokenizeCommand(app, context);
-  AddTemplateCommand(app, context);
-  AddScoreCommand(app, context);
-  AddDoctorCommand(app, context);
+void AddVerbs(FlagSet program, CliContext& context) {
+  AddRunCommand(program, context);
+  AddChatCommand(program, context);
+  AddInspectCommand(program, context);
+  AddTokenizeCommand(program, context);
+  AddTemplateCommand(program, context);
+  AddScoreCommand(program, context);
+  AddDoctorCommand(program, context);
 }
 
 }  // namespace minke
