@@ -32,7 +32,6 @@ Opened OpenParts(const ModelPath& path) {
   } else {
     opened.problems.push_back(std::move(model.error()));
   }
-  constexpr int64_t kMaxConfigBytes = 16 << 20;
   const std::string config_path = path.folder + "/config.json";
   if (const auto text = ReadFile(config_path, kMaxConfigBytes))
     if (auto config = ParseModelConfig(*text, config_path)) opened.config = std::move(*config);

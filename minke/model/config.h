@@ -62,6 +62,7 @@ struct ModelConfig {
 };
 
 inline constexpr int64_t kMaxExpertGroups = 256;
+inline constexpr int64_t kMaxConfigBytes = 16 << 20;  // of config.json; released files have a few KB
 
 // `text` is the content of config.json, `where` its path. Unknown keys are ignored, null means absent. Numbers are
 // bounded such that no product of two dimensions overflows. Errors: kDamaged (wrong type, negative, huge or

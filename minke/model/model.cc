@@ -8,7 +8,6 @@
 
 namespace minke {
 namespace {
-constexpr int64_t kMaxConfigBytes = 16 << 20;  // released files have a few KB
 }
 
 Model::Model() = default;
