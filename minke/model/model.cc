@@ -7,8 +7,6 @@
 #include "minke/tensor/checkpoint.h"
 
 namespace minke {
-namespace {
-}
 
 Model::Model() = default;
 Model::~Model() = default;
