@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,17 @@ double Seconds() {  // of this thread's processor time, which other programs on 
 #define MINKE_FMA512(i) "vfmadd231ps %%zmm14, %%zmm15, %%zmm" #i "\n"
 #define MINKE_FMA256(i) "vfmadd231ps %%ymm14, %%ymm15, %%ymm" #i "\n"
 #define MINKE_MULADD(i) "mulps %%xmm14, %%xmm" #i "\n addps %%xmm15, %%xmm" #i "\n"
+#define MINKE_VNNI512(i) "vpdpbusd %%zmm14, %%zmm15, %%zmm" #i "\n"
+// What sets without VNNI have for it: products of bytes to 16 bits, to 32 bits, sum; two of each.
+#define MINKE_BYTES512(i)                                                                                            \
+  "vpmaddubsw %%zmm14, %%zmm15, %%zmm" #i "\n vpmaddwd %%zmm14, %%zmm" #i ", %%zmm" #i "\n vpaddd %%zmm14, %%zmm" #i \
+  ", %%zmm" #i "\n"
+#define MINKE_BYTES256(i)                                                                                            \
+  "vpmaddubsw %%ymm14, %%ymm15, %%ymm" #i "\n vpmaddwd %%ymm14, %%ymm" #i ", %%ymm" #i "\n vpaddd %%ymm14, %%ymm" #i \
+  ", %%ymm" #i "\n"
+#define MINKE_BYTES128(i)                                                                    \
+  "movdqa %%xmm14, %%xmm" #i "\n pmaddubsw %%xmm15, %%xmm" #i "\n pmaddwd %%xmm14, %%xmm" #i \
+  "\n paddd %%xmm15, %%xmm" #i "\n"
 #define MINKE_PEAK_LOOP(op)                                                                                            \
   __asm__ volatile("1:\n" MINKE_TWELVE(op) "dec %0\n jnz 1b\n"                                                         \
                    : "+r"(rounds)                                                                                      \
@@ -69,6 +81,35 @@ double PeakOf(const KernelSet& set) {
                       narrow = PeakFlops(4, false);
   const std::string_view name = set.name;
   return name.starts_with("avx512") ? wide : name == "avx2" ? middle : narrow;
+}
+
+// Operations a second (a product and its sum are two) on bytes, by the instructions of the set.
+double PeakInt8Of([[maybe_unused]] const KernelSet& set) {
+#if defined(__x86_64__)
+  constexpr int64_t kRounds = 2'000'000;
+  const std::string_view name = set.name;
+  double best = 0;
+  for (int run = 0; run < 8; ++run) {
+    int64_t rounds = kRounds;
+    int bytes = 64;
+    const double start = Seconds();
+    if (name == "avx512_vnni") {
+      MINKE_PEAK_LOOP(MINKE_VNNI512);
+    } else if (name == "avx512") {
+      MINKE_PEAK_LOOP(MINKE_BYTES512);
+    } else if (name == "avx2") {
+      bytes = 32;
+      MINKE_PEAK_LOOP(MINKE_BYTES256);
+    } else {
+      bytes = 16;
+      MINKE_PEAK_LOOP(MINKE_BYTES128);
+    }
+    best = std::max(best, 2.0 * bytes * 12 * kRounds / (Seconds() - start));
+  }
+  return best;
+#else
+  return 0;
+#endif
 }
 
 // Bytes a second of one thread reading memory in order: best of several passes.
@@ -152,6 +193,27 @@ void MatMulTransposed(benchmark::State& state, const KernelSet& set, DType dtype
   std::vector<float> y(static_cast<size_t>(rows * 512));
   for (auto _ : state) set.matmul_transposed(x.data(), 128, rows, w.view, 0, 512, y.data(), 512);
   Report(state, 2.0 * static_cast<double>(rows) * 128 * 512, 0, PeakOf(set), 0);
+}
+
+// Tiles of any bytes but for the scales of Q8, which must not be subnormal.
+void MatMulTiles(benchmark::State& state, const KernelSet& set, DType dtype, int64_t rows, int64_t n, int64_t k) {
+  static std::map<std::string_view, double> peaks;
+  if (!peaks.contains(set.name)) peaks[set.name] = PeakInt8Of(set);
+  std::vector<uint8_t> bytes(static_cast<size_t>(RowTiles(n) * ColTiles(k) * TileBytes(dtype)));
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 37 >> 3 & 0x3F);
+  if (dtype == DType::kQ8)
+    for (size_t i = 0; i < bytes.size(); i += static_cast<size_t>(TileBytes(dtype)))
+      for (size_t j = 0; j < 32; j += 2) bytes[i + static_cast<size_t>(TileCodeBytes(dtype)) + j + 1] = 0x3C;
+  const std::vector<float> row_scales(static_cast<size_t>(RowTiles(n) * kRowScalesOfTile), 1e-6f);
+  const WeightView w = {.dtype = dtype, .data = bytes.data(), .rows = n, .cols = k, .scales = row_scales.data()};
+  const std::vector<float> x = RandomFloats(rows * k);
+  std::vector<TileX> codes(static_cast<size_t>(rows * ColTiles(k)));
+  for (int64_t m = 0; m < rows; ++m) set.quantize_x(x.data() + m * k, k, codes.data() + m * ColTiles(k));
+  std::vector<float> y(static_cast<size_t>(rows * n));
+  for (auto _ : state) set.matmul_tiles(codes.data(), ColTiles(k), rows, w, 0, n, y.data(), n);
+  const double flop = 2.0 * static_cast<double>(rows * n * k), read = static_cast<double>(bytes.size());
+  Report(state, flop, rows == 1 ? read : 0, rows == 1 ? 0 : peaks[set.name],
+         rows == 1 && read > 33e6 ? MemoryBandwidth() : 0);
 }
 
 // A cache of `count` rows on pages of 64.
@@ -242,6 +304,18 @@ void RegisterAll(const KernelSet& set) {
       add(fmt::format("matmul_transposed/{}/{}x128x512", name, rows),
           [&, dtype, rows](benchmark::State& s) { MatMulTransposed(s, set, dtype, rows); });
   }
+  for (const DType dtype : {DType::kQ8, DType::kQ6, DType::kQ4}) {
+    const std::string name(DTypeName(dtype));
+    add("matmul_tiles/" + name + "/1x9216x7168",
+        [&, dtype](benchmark::State& s) { MatMulTiles(s, set, dtype, 1, 9216, 7168); });
+    for (const int64_t rows : {1, 4, 16, 128, 512})
+      add(fmt::format("matmul_tiles/{}/{}x512x7168", name, rows),
+          [&, dtype, rows](benchmark::State& s) { MatMulTiles(s, set, dtype, rows, 512, 7168); });
+  }
+  add("quantize_x/7168", [&](benchmark::State& s) {
+    std::vector<TileX> codes(static_cast<size_t>(ColTiles(7168)));
+    Row(s, 7168, 4, [&](float* x, float*) { set.quantize_x(x, 7168, codes.data()); });
+  });
   add("index_scores/64x128/65536", [&](benchmark::State& s) { IndexScores(s, set, 64, 65536); });
   add("index_scores_e4m3/64x128/65536", [&](benchmark::State& s) { IndexScoresE4M3(s, set, 64, 65536); });
   add("top_k/2048_of_65536", [&](benchmark::State& s) { TopK(s, set, 65536); });
@@ -266,7 +340,8 @@ int main(int argc, char** argv) {
   for (const minke::KernelSet& set : minke::AllKernelSets()) {
     if (!set.supported() || std::string_view(set.name) == "reference") continue;
     minke::RegisterAll(set);
-    fmt::print("{}: F32 peak {:.1f} GFLOP/s\n", set.name, minke::PeakOf(set) * 1e-9);
+    fmt::print("{}: F32 peak {:.1f} GFLOP/s, 8-bit peak {:.1f} GOP/s\n", set.name, minke::PeakOf(set) * 1e-9,
+               minke::PeakInt8Of(set) * 1e-9);
   }
   fmt::print("memory read: {:.1f} GB/s\n", minke::MemoryBandwidth() * 1e-9);
   std::fflush(stdout);

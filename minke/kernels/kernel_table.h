@@ -25,6 +25,11 @@ struct KernelSet {
   // n_begin.
   void (*matmul)(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, int64_t n_begin, int64_t n_end,
                  float* y, int64_t y_stride);
+  // The same on weights in tiles (tensor/tile.h), which `matmul` does not take: x is quantised first, and several
+  // products may share it. x_stride counts TileX.
+  void (*quantize_x)(const float* x, int64_t n, TileX* out);  // out [ceil(n / 32)]
+  void (*matmul_tiles)(const TileX* x, int64_t x_stride, int64_t rows, const WeightView& w, int64_t n_begin,
+                       int64_t n_end, float* y, int64_t y_stride);
   // y[m, c - c_begin] = sum_r x[m, r] * W[r, c] for c in [c_begin, c_end), r ascending: x W, which absorbs kv_b_proj
   // into the query.
   void (*matmul_transposed)(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, int64_t c_begin,

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -135,6 +136,31 @@ inline TestWeights MakeWeights(DType dtype, int64_t rows, int64_t cols, Random& 
     w.scales = random.Floats(scale_rows * w.view.scale_stride());
     if (kind == Kind::kHuge)
       for (float& s : w.scales) s *= 1e14f;
+    w.view.scales = w.scales.data();
+  }
+  return w;
+}
+
+// Any code with any scale; rows and columns past the matrix hold codes too, which no result may show.
+inline TestWeights MakeTiles(DType dtype, int64_t rows, int64_t cols, Random& random) {
+  TestWeights w;
+  constexpr int64_t kShift = 1;
+  const int64_t tiles = RowTiles(rows) * ColTiles(cols), bytes = TileBytes(dtype);
+  w.bytes.resize(static_cast<size_t>(tiles * bytes + kShift));
+  for (uint8_t& byte : w.bytes) byte = static_cast<uint8_t>(random.Below(256));
+  if (dtype == DType::kQ8)
+    for (int64_t t = 0; t < tiles; ++t) {
+      uint8_t* tile = w.bytes.data() + kShift + t * bytes;
+      for (int64_t i = 0; i < TileCodeBytes(dtype); ++i) tile[i] = std::max<uint8_t>(tile[i], 1);
+      for (int64_t r = 0; r < kTileRows; ++r) {
+        const uint16_t bits = FloatToBF16(static_cast<float>(random.Uniform()) * 0.01f);
+        std::memcpy(tile + TileCodeBytes(dtype) + 2 * r, &bits, 2);
+      }
+    }
+  w.view = {.dtype = dtype, .data = w.bytes.data() + kShift, .rows = rows, .cols = cols};
+  if (HasMinimum(dtype)) {
+    w.scales.resize(static_cast<size_t>(RowTiles(rows) * kRowScalesOfTile));
+    for (float& s : w.scales) s = static_cast<float>(random.Uniform()) * 1e-6f;
     w.view.scales = w.scales.data();
   }
   return w;

@@ -39,7 +39,32 @@ float Scale(const WeightView& w, int64_t r, int64_t c) {
   return w.dtype == DType::kF8E4M3 ? w.row_scales(r)[c / w.block_cols] : 1.0f;
 }
 
-double Weight(const WeightView& w, int64_t r, int64_t c) { return double{StoredValue(w, r, c)} * Scale(w, r, c); }
+// One value of a tile: W = code * scale - minimum, code less its offset.
+struct TiledValue {
+  int code;
+  double scale, minimum;
+};
+
+TiledValue TiledAt(const WeightView& w, int64_t r, int64_t c) {
+  const int64_t row = r % kTileRows, group = c % kTileCols / 4, place = 4 * row + c % 4;
+  const uint8_t* tile = static_cast<const uint8_t*>(w.row(r)) + c / kTileCols * TileBytes(w.dtype);
+  const uint8_t* scales = tile + TileCodeBytes(w.dtype);
+  if (w.dtype == DType::kQ8)
+    return {tile[group * kTileGroupBytes + place] - 128, BF16ToFloat(Load<uint16_t>(scales, row)), 0};
+  int code = tile[group % 4 * kTileGroupBytes + place] >> (group / 4 * 4) & 15;
+  if (w.dtype == DType::kQ6) code |= (tile[(4 + group / 4) * kTileGroupBytes + place] >> (group % 4 * 2) & 3) << 4;
+  const double s = scales[row], t = scales[kTileRows + row];
+  const float* row_scales = w.row_scales(r);
+  return {code, row_scales[row] * s * s, row_scales[kTileRows + row] * t * t};
+}
+
+double Weight(const WeightView& w, int64_t r, int64_t c) {
+  if (IsTiled(w.dtype)) {
+    const TiledValue value = TiledAt(w, r, c);
+    return value.code * value.scale - value.minimum;
+  }
+  return double{StoredValue(w, r, c)} * Scale(w, r, c);
+}
 
 void MatMul(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, int64_t n_begin, int64_t n_end,
             float* y, int64_t y_stride) {
@@ -62,7 +87,44 @@ void MatMulTransposed(const float* x, int64_t x_stride, int64_t rows, const Weig
 }
 
 void DequantizeRow(const WeightView& w, int64_t row, float* y) {
-  for (int64_t c = 0; c < w.cols; ++c) y[c] = StoredValue(w, row, c) * Scale(w, row, c);
+  for (int64_t c = 0; c < w.cols; ++c) y[c] = static_cast<float>(Weight(w, row, c));
+}
+
+void QuantizeX(const float* x, int64_t n, TileX* out) {
+  for (int64_t begin = 0; begin < n; begin += kTileCols, ++out) {
+    const int64_t count = std::min(kTileCols, n - begin);
+    *out = {};
+    float largest = 0;
+    bool finite = true;
+    for (int64_t i = 0; i < count; ++i) {
+      largest = std::max(largest, std::fabs(x[begin + i]));
+      finite = finite && std::isfinite(x[begin + i]);
+    }
+    if (!finite) {
+      out->scale = out->scaled_sum = std::numeric_limits<float>::quiet_NaN();
+    } else if (largest >= 0x1p-100f) {
+      const float inverse = 127.0f / largest;
+      out->scale = largest / 127.0f;
+      for (int64_t i = 0; i < count; ++i) {
+        out->codes[i] = static_cast<int8_t>(std::nearbyint(double{x[begin + i]} * inverse));
+        out->sum += out->codes[i];
+      }
+      out->scaled_sum = out->scale * static_cast<float>(out->sum);
+    }
+  }
+}
+
+void MatMulTiles(const TileX* x, int64_t x_stride, int64_t rows, const WeightView& w, int64_t n_begin, int64_t n_end,
+                 float* y, int64_t y_stride) {
+  for (int64_t m = 0; m < rows; ++m)
+    for (int64_t n = n_begin; n < n_end; ++n) {
+      double sum = 0;
+      for (int64_t c = 0; c < w.cols; ++c) {
+        const TileX& block = x[m * x_stride + c / kTileCols];
+        sum += Weight(w, n, c) * block.scale * block.codes[c % kTileCols];
+      }
+      y[m * y_stride + n - n_begin] = static_cast<float>(sum);
+    }
 }
 
 double Dot(const float* a, const float* b, int64_t n) {
@@ -294,6 +356,8 @@ extern const KernelSet kReferenceKernels = {
     .description = "plain loops with double sums; slow, the specification of the others",
     .supported = Always,
     .matmul = MatMul,
+    .quantize_x = QuantizeX,
+    .matmul_tiles = MatMulTiles,
     .matmul_transposed = MatMulTransposed,
     .dequantize_row = DequantizeRow,
     .rms_norm = RmsNorm,

@@ -92,9 +92,9 @@ void AttendAbsorbed(const Pass& pass, const LayerWeights& w, int64_t layer, int6
                                s.attend_scratch[worker].data());
   });
 
-  pass.pool.Run(heads, [&](int64_t h, int) {
-    pass.kernels.matmul(s.o_latent.data() + h * rc, s.o_latent.stride(0), n, ValueRows(c, w, h), 0, c.v_head_dim,
-                        out.data() + h * c.v_head_dim, out.stride(0));
+  pass.pool.Run(heads, [&](int64_t h, int worker) {
+    pass.SmallLinear(s.o_latent.data() + h * rc, s.o_latent.stride(0), n, ValueRows(c, w, h),
+                     out.data() + h * c.v_head_dim, out.stride(0), worker);
   });
 }
 

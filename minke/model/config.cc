@@ -306,8 +306,10 @@ void ReadQuantization(ConfigFields& f, ModelConfig& c) {
     return;
   }
   ConfigFields q(*object, f.where() + ": quantization_config");
-  if (const std::string method = q.String("quant_method", ""); method != "fp8")
-    q.Refuse(Code::kUnsupported, "quant_method", "is {}; minke reads \"fp8\"", Quoted(method));
+  const std::string method = q.String("quant_method", "");
+  c.has_tiles = method == "minke";
+  if (!c.has_tiles && method != "fp8")
+    q.Refuse(Code::kUnsupported, "quant_method", "is {}; minke reads \"fp8\" and its own", Quoted(method));
   if (const std::string format = q.String("fmt", "e4m3"); format != "e4m3")
     q.Refuse(Code::kUnsupported, "fmt", "is {}; minke reads \"e4m3\"", Quoted(format));
   c.fp8_block_rows = c.fp8_block_cols = 128;

@@ -54,7 +54,8 @@ struct ModelConfig {
   std::vector<TokenId> eos_token_ids;
   std::vector<bool> is_moe_layer;                  // [num_hidden_layers + num_nextn_predict_layers]
   std::vector<bool> has_own_indexer;               // same size; "full" layers of a DSA model
-  int64_t fp8_block_rows = 0, fp8_block_cols = 0;  // 0: no quantization_config
+  int64_t fp8_block_rows = 0, fp8_block_cols = 0;  // 0: no FP8 by quantization_config
+  bool has_tiles = false;                          // some matrices may be tiles (tensor/tile.h)
 
   bool has_indexer() const { return index_topk > 0; }
   int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }

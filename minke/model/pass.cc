@@ -65,6 +65,21 @@ Scratch::Scratch(Arena& arena, const ModelConfig& c, const ForwardOptions& o, in
   logit_in = arena.TakeTensor<float>({o.max_logit_rows, d});
   logits = arena.TakeTensor<float>({o.max_logit_rows, c.vocab_size});
   if (has_mtp) mtp_in = arena.TakeTensor<float>({tokens, 2 * d});
+  if (c.has_tiles) {
+    const int64_t most_rows = std::max({tokens, o.max_logit_rows, kPageTokens});
+    const int64_t most_cols = std::max({2 * d, c.q_lora_rank, c.kv_lora_rank, heads * c.v_head_dim, widest});
+    linear_x = arena.Take<TileX>(most_rows * ColTiles(most_cols));
+    task_x = arena.TakeTensor<TileX>({num_threads, kAttentionTile * ColTiles(c.kv_lora_rank)});
+  }
+}
+
+void Pass::SmallLinear(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, float* y, int64_t y_stride,
+                       int worker) const {
+  if (!IsTiled(w.dtype)) return kernels.matmul(x, x_stride, rows, w, 0, w.rows, y, y_stride);
+  const int64_t blocks = ColTiles(w.cols);
+  TileX* codes = s.task_x[worker].data();
+  for (int64_t r = 0; r < rows; ++r) kernels.quantize_x(x + r * x_stride, w.cols, codes + r * blocks);
+  kernels.matmul_tiles(codes, blocks, rows, w, 0, w.rows, y, y_stride);
 }
 
 void Pass::Linear(TensorView<const float, 2> x, const WeightView& w, TensorView<float, 2> y,
@@ -72,9 +87,23 @@ void Pass::Linear(TensorView<const float, 2> x, const WeightView& w, TensorView<
   MINKE_DCHECK(x.dim(1) == w.cols && y.dim(1) == w.rows && x.dim(0) == y.dim(0));
   const int64_t rows = x.dim(0);
   if (rows == 0) return;
-  pool.ForRanges(w.rows, std::max<int64_t>(1, kGrainMultiplyAdds / (rows * w.cols)),
-                 [&](int64_t begin, int64_t end, int) {
-                   kernels.matmul(x.data(), x.stride(0), rows, w, begin, end, y.data() + begin, y.stride(0));
+  const bool tiled = IsTiled(w.dtype);
+  const int64_t blocks = ColTiles(w.cols);
+  if (tiled)
+    pool.ForRanges(rows, std::max<int64_t>(1, kGrainFloats / w.cols), [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; ++r) kernels.quantize_x(x[r].data(), w.cols, s.linear_x.data() + r * blocks);
+    });
+  // Rows of W that go together: a tile is read once.
+  const int64_t unit = tiled ? kTileRows : 1;
+  pool.ForRanges((w.rows + unit - 1) / unit, std::max<int64_t>(1, kGrainMultiplyAdds / (rows * w.cols * unit)),
+                 [&](int64_t first, int64_t last, int) {
+                   const int64_t begin = first * unit, end = std::min(last * unit, w.rows);
+                   float* out = y.data() + begin;
+                   if (tiled) {
+                     kernels.matmul_tiles(s.linear_x.data(), blocks, rows, w, begin, end, out, y.stride(0));
+                   } else {
+                     kernels.matmul(x.data(), x.stride(0), rows, w, begin, end, out, y.stride(0));
+                   }
                    if (bias.empty()) return;
                    for (int64_t r = 0; r < rows; ++r)
                      for (int64_t n = begin; n < end; ++n) y[r][static_cast<size_t>(n)] += bias[static_cast<size_t>(n)];

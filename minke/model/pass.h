@@ -60,6 +60,9 @@ struct Scratch {
   std::span<int32_t> logit_rows;          // [max_logit_rows]
   TensorView<float, 2> logit_in, logits;  // [max_logit_rows, D], [max_logit_rows, vocab]
   TensorView<float, 2> mtp_in;            // [tokens, 2 * D]
+  // Weights in tiles only: x as codes.
+  std::span<TileX> linear_x;    // of one Linear, shared by the workers
+  TensorView<TileX, 2> task_x;  // [threads, kAttentionTile * column tiles of kv_lora_rank]
 };
 
 inline constexpr int32_t kSelectsAll = -1;
@@ -88,6 +91,9 @@ struct Pass {
     if (taps) taps->Floats(name, layer, rows);
   }
 
+  // y[rows, W.rows] = x W^T inside a task of `worker`: at most kAttentionTile rows of kv_lora_rank floats.
+  void SmallLinear(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, float* y, int64_t y_stride,
+                   int worker) const;
   // y[rows, W.rows] = x W^T (+ bias).
   void Linear(TensorView<const float, 2> x, const WeightView& w, TensorView<float, 2> y,
               std::span<const float> bias = {}) const;

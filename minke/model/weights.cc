@@ -8,8 +8,9 @@
 namespace minke {
 namespace {
 
-constexpr int64_t kDefaultBlock = 128;  // FP8 files without a quantization_config
-constexpr float kScaleLimit = 0x1p120f;  // from here on the largest code, 448, overflows F32
+constexpr int64_t kDefaultBlock = 128;      // FP8 files without a quantization_config
+constexpr float kScaleLimit = 0x1p120f;     // from here on the largest code, 448, overflows F32
+constexpr float kRowScaleLimit = 0x1p100f;  // of tiles, whose largest code * s^2 is 2^22
 
 // One element of a small tensor as F32; dtype is one that FloatsOf accepts.
 float ElementAt(const TensorRef& tensor, int64_t i) {
@@ -75,6 +76,8 @@ class Loader {
   }
 
   Status LoadMatrix(const std::string& name, WeightView& view, int64_t rows, int64_t cols) {
+    if (const TensorRef* stored = checkpoint_.Find(name); config_.has_tiles && stored && stored->dtype == DType::kU8)
+      return LoadTiles(name, *stored, view, rows, cols);
     MINKE_ASSIGN(const TensorRef* tensor, Find(name, {rows, cols}));
     switch (tensor->dtype) {
       case DType::kF32:
@@ -88,6 +91,28 @@ class Loader {
     }
     view = {.dtype = tensor->dtype, .data = tensor->bytes.data(), .rows = rows, .cols = cols};
     return tensor->dtype == DType::kF8E4M3 ? LoadScales(name + "_scale_inv", view) : Status{};
+  }
+
+  // The width of a tile tells its format.
+  Status LoadTiles(const std::string& name, const TensorRef& stored, WeightView& view, int64_t rows, int64_t cols) {
+    const int64_t width = stored.shape.empty() ? 0 : stored.shape.back();
+    DType dtype = DType::kQ8;
+    for (const DType other : {DType::kQ6, DType::kQ4})
+      if (width == TileBytes(other)) dtype = other;
+    MINKE_ASSIGN(const TensorRef* tensor, Find(name, {RowTiles(rows), ColTiles(cols), TileBytes(dtype)}));
+    view = {.dtype = dtype, .data = tensor->bytes.data(), .rows = rows, .cols = cols};
+    if (!HasMinimum(dtype)) return {};
+    MINKE_ASSIGN(const TensorRef* scales, Find(name + std::string(kRowScalesSuffix), {RowTiles(rows), 2, kTileRows}));
+    if (scales->dtype != DType::kF32)
+      return Fail(Code::kDamaged, "{}: tensor {}{} is {}, expected F32", checkpoint_.FileOf(name), name,
+                  kRowScalesSuffix, DTypeName(scales->dtype));
+    view.scales = reinterpret_cast<const float*>(scales->bytes.data());  // 4-byte aligned: the parser checked
+    for (int64_t i = 0; i < scales->num_elements(); ++i)
+      if (!(view.scales[i] >= 0 && view.scales[i] < kRowScaleLimit))
+        return Fail(Code::kDamaged,
+                    "{}: tensor {}{} has the scale {} at element {}; scales must be at least 0 and below 2^100",
+                    checkpoint_.FileOf(name), name, kRowScalesSuffix, view.scales[i], i);
+    return {};
   }
 
   // weight_scale_inv is the multiplier, in spite of its name (spec/model.md 9).
@@ -107,7 +132,8 @@ class Loader {
     }
     for (int64_t i = 0; i < count; ++i)
       if (!(view.scales[i] > 0 && view.scales[i] < kScaleLimit))
-        return Fail(Code::kDamaged, "{}: tensor {} has the scale {} at [{}, {}]; scales must be positive and below 2^120",
+        return Fail(Code::kDamaged,
+                    "{}: tensor {} has the scale {} at [{}, {}]; scales must be positive and below 2^120",
                     checkpoint_.FileOf(name), name, view.scales[i], i / view.scale_stride(), i % view.scale_stride());
     return {};
   }
@@ -157,6 +183,13 @@ Result<ModelWeights> LoadWeights(const ModelConfig& config, const Checkpoint& ch
     load.set_prefix(fmt::format("model.layers.{}.", i));
     weights.layers[i].ForEachTensor(config, static_cast<int64_t>(i), load);
     if (!load.status) return tl::unexpected<Error>(load.status.error());
+    // Attention takes kv_b_proj apart, and a tile cannot be.
+    if (IsTiled(weights.layers[i].kv_b_proj.dtype) && !HeadsAreTiles(config))
+      return Fail(
+          Code::kUnsupported,
+          "{}: model.layers.{}.self_attn.kv_b_proj.weight is in tiles, but qk_nope_head_dim {} and v_head_dim {} "
+          "are not multiples of {}",
+          checkpoint.files()[0]->file().path(), i, config.qk_nope_head_dim, config.v_head_dim, kTileRows);
   }
   if (has_mtp) {
     weights.mtp = std::make_unique<MtpWeights>();

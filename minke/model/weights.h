@@ -55,6 +55,14 @@ struct ModelWeights {
   std::deque<std::vector<float>> converted_scales;  // block scales stored as BF16 or E8M0, as F32
 };
 
+// Row scales of NAME, a matrix in tiles (U8 [row tiles, column tiles, TileBytes]): NAME_row_scales, F32 [row tiles, 2,
+// 16].
+inline constexpr std::string_view kRowScalesSuffix = "_row_scales";
+// Whether kv_b_proj may be in tiles: each head's keys and values begin at a row tile.
+constexpr bool HeadsAreTiles(const ModelConfig& c) {
+  return c.qk_nope_head_dim % kTileRows == 0 && c.v_head_dim % kTileRows == 0;
+}
+
 // Finds every tensor, checks shape and dtype, and the scales of FP8 blocks. Errors name the tensor, its file,
 // and what was expected: kDamaged, or kUnsupported for a dtype that no kernel reads.
 Result<ModelWeights> LoadWeights(const ModelConfig& config, const Checkpoint& checkpoint);

@@ -25,6 +25,9 @@ constexpr std::array<std::pair<std::string_view, DType>, 12> kNames = {{
 }  // namespace
 
 std::string_view DTypeName(DType dtype) {
+  if (dtype == DType::kQ8) return "Q8";
+  if (dtype == DType::kQ6) return "Q6";
+  if (dtype == DType::kQ4) return "Q4";
   for (const auto& [name, type] : kNames)
     if (type == dtype) return name;
   return "?";

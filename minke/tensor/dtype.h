@@ -8,8 +8,27 @@
 
 namespace minke {
 
-enum class DType : uint8_t { kF32, kF16, kBF16, kF8E4M3, kF8E8M0, kF64, kI64, kI32, kI16, kI8, kU8, kBool };
+// The last three are minke's own tiles (tile.h): types of a WeightView, never of a tensor in a file, which holds their
+// bytes as U8.
+enum class DType : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kF8E4M3,
+  kF8E8M0,
+  kF64,
+  kI64,
+  kI32,
+  kI16,
+  kI8,
+  kU8,
+  kBool,
+  kQ8,
+  kQ6,
+  kQ4
+};
 
+// Of one element; tiles have no such size (TileBytes).
 constexpr int64_t ElementBytes(DType dtype) {
   switch (dtype) {
     case DType::kF64:
@@ -27,8 +46,8 @@ constexpr int64_t ElementBytes(DType dtype) {
   }
 }
 
-std::string_view DTypeName(DType dtype);                    // "BF16"
-std::optional<DType> DTypeFromName(std::string_view name);  // nullopt for a name we do not know
+std::string_view DTypeName(DType dtype);                    // "BF16", "Q8"
+std::optional<DType> DTypeFromName(std::string_view name);  // nullopt for a name that no file may use
 
 inline float BF16ToFloat(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 float F16ToFloat(uint16_t bits);
