@@ -190,7 +190,7 @@ Status Score(const ScoreFlags& flags, CliContext& context) {
     ThreadPool& pool = *threads;
     Progress progress("scoring", "tokens", !context.quiet);
     MINKE_ASSIGN(facts.perplexity,
-                 MeasurePerplexity(opened, *kernels, pool, flags.text, flags.window, options, progress));
+                 MeasurePerplexity(opened, *kernels, pool, flags.text, {.window = flags.window}, options, progress));
     facts.tokens = facts.perplexity->tokens;
     facts.seconds = facts.perplexity->seconds;
   }

@@ -63,6 +63,8 @@ void AddInspectCommand(FlagSet program, CliContext& context);
 void AddTokenizeCommand(FlagSet program, CliContext& context);
 void AddTemplateCommand(FlagSet program, CliContext& context);
 void AddScoreCommand(FlagSet program, CliContext& context);
+void AddPerplexityCommand(FlagSet program, CliContext& context);
+void AddQuantizeCommand(FlagSet program, CliContext& context);
 void AddDoctorCommand(FlagSet program, CliContext& context);
 
 }  // namespace minke

@@ -13,9 +13,15 @@ constexpr int64_t kWindowsAtOnce = 8;
 
 }  // namespace
 
+double Perplexity::error() const {
+  if (scored < 2) return 0;
+  const double n = static_cast<double>(scored), mean = mean_nll();
+  return value() * std::sqrt(std::max(0.0, nll_squares / n - mean * mean) / (n - 1));
+}
+
 Result<Perplexity> MeasurePerplexity(const OpenedModel& opened, const KernelSet& kernels, ThreadPool& pool,
-                                     const std::string& path, int64_t window, const ScoreRunOptions& options,
-                                     Progress& progress) {
+                                     const std::string& path, const TextWindows& cut, const ScoreRunOptions& options,
+                                     Progress& progress, const ScoredRowFn& each_row) {
   const ModelConfig& config = opened.model->config();
   MINKE_ASSIGN(const std::string text, ReadFile(path, kMaxTextBytes));
   MINKE_ASSIGN(const auto tokenizer, Tokenizer::Open(opened.path.folder));
@@ -30,13 +36,18 @@ Result<Perplexity> MeasurePerplexity(const OpenedModel& opened, const KernelSet&
                   opened.path.folder, id, config.vocab_size);
     }
   }
+  const size_t window = static_cast<size_t>(cut.window);
+  const size_t stride = cut.stride > 0 ? static_cast<size_t>(cut.stride) : window;
   std::vector<std::span<const TokenId>> windows;
-  for (size_t begin = 0; begin < ids.size(); begin += static_cast<size_t>(window)) {
-    windows.push_back(std::span(ids).subspan(begin, std::min(static_cast<size_t>(window), ids.size() - begin)));
+  for (size_t begin = 0; begin < ids.size(); begin += stride) {
+    windows.push_back(std::span(ids).subspan(begin, std::min(window, ids.size() - begin)));
+    if (stride < window && begin + window >= ids.size()) break;  // what is left was in this one
   }
+  // The first token of a window that was in no earlier one.
+  const auto first_new = [&](size_t index) { return index == 0 ? size_t{0} : window - stride; };
 
   Perplexity result;
-  result.tokens = static_cast<int64_t>(ids.size());
+  for (const auto& tokens : windows) result.tokens += static_cast<int64_t>(tokens.size());
   const int64_t at_once = std::min<int64_t>(kWindowsAtOnce, static_cast<int64_t>(windows.size()));
   const std::vector<int64_t> lengths(static_cast<size_t>(at_once), static_cast<int64_t>(windows[0].size()));
   MINKE_ASSIGN(const auto runner, ScoreRunner::Create(*opened.model, kernels, pool, lengths, options));
@@ -52,12 +63,16 @@ Result<Perplexity> MeasurePerplexity(const OpenedModel& opened, const KernelSet&
             const auto tokens = batch[part.prompt];
             for (int64_t i = 0; i < part.count; ++i, ++row) {
               const size_t next = static_cast<size_t>(part.first_pos + i) + 1;
-              if (next >= tokens.size()) continue;
+              if (next >= tokens.size() || next < first_new(first + part.prompt)) continue;
               const auto scores = logits[row];
               // -log softmax(logits)[next token], summed in double.
-              result.nll_sum += double{kernels.log_sum_exp(scores.data(), config.vocab_size)} -
-                                double{scores[static_cast<size_t>(tokens[next])]};
+              const double nll = double{kernels.log_sum_exp(scores.data(), config.vocab_size)} -
+                                 double{scores[static_cast<size_t>(tokens[next])]};
+              result.nll_sum += nll;
+              result.nll_squares += nll * nll;
               ++result.scored;
+              if (!each_row) continue;
+              if (Status status = each_row(scores); !status) return status;
             }
           }
           done += row;

@@ -9,6 +9,8 @@ void AddVerbs(FlagSet program, CliContext& context) {
   AddTokenizeCommand(program, context);
   AddTemplateCommand(program, context);
   AddScoreCommand(program, context);
+  AddPerplexityCommand(program, context);
+  AddQuantizeCommand(program, context);
   AddDoctorCommand(program, context);
 }
 

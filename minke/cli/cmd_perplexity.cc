@@ -1,0 +1,184 @@
+// minke perplexity: how well a model predicts a text, and how far its predictions are from another model's.
+#include <algorithm>
+#include <optional>
+
+#include "minke/base/json.h"
+#include "minke/cli/command.h"
+#include "minke/cli/divergence.h"
+#include "minke/cli/model_flags.h"
+#include "minke/cli/score_text.h"
+#include "minke/cli/terminal.h"
+#include "minke/tensor/safetensors.h"
+
+namespace minke {
+namespace {
+
+constexpr const char* kLogits = "logits";
+
+struct PerplexityFlags {
+  ModelFlags model;
+  std::string text, save_logits, kl_base;
+  TextWindows cut;
+  bool json = false;
+};
+
+// One way to run the model over the text.
+struct Row {
+  Attention attention;
+  Perplexity perplexity;
+  std::optional<Divergence> divergence;
+};
+
+// "dsa", "dense" or both, with a comma between.
+Result<std::vector<Attention>> ParseAttentions(const std::string& text) {
+  std::vector<Attention> list;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    if (word != "dsa" && word != "dense")
+      return Fail(Code::kInvalidArgument, "--attention \"{}\": give dsa, dense or dsa,dense", text);
+    list.push_back(word == "dsa" ? Attention::kDsa : Attention::kDense);
+    begin = end + 1;
+  }
+  return list;
+}
+
+// Saved logits of another run over the same text.
+struct Base {
+  std::unique_ptr<SafetensorsFile> file;
+  const TensorRef* logits = nullptr;
+};
+
+Result<Base> OpenBase(const std::string& path, int64_t vocab_size) {
+  Base base;
+  MINKE_ASSIGN(base.file, SafetensorsFile::Open(path));
+  base.logits = base.file->Find(kLogits);
+  if (!base.logits || base.logits->dtype != DType::kF32 || base.logits->shape.size() != 2 ||
+      base.logits->shape[1] != vocab_size)
+    return Fail(Code::kInvalidArgument,
+                "{}: has no F32 tensor \"{}\" of {} columns: make it with minke perplexity --save-logits", path,
+                kLogits, vocab_size);
+  return base;
+}
+
+Result<Row> Measure(const PerplexityFlags& flags, const OpenedModel& opened, const KernelSet& kernels, ThreadPool& pool,
+                    Attention attention, const Base& base, Progress& progress) {
+  const int64_t vocab = opened.model->config().vocab_size;
+  Row result;
+  result.attention = attention;
+  if (base.logits) result.divergence.emplace();
+  std::vector<float> saved;
+  const auto row = [&](std::span<const float> logits) -> Status {
+    if (!flags.save_logits.empty()) {
+      if (const size_t needed = saved.size() + logits.size(); needed > saved.capacity())  // it grows twofold
+        MINKE_TRY(CheckMemory(2.0 * sizeof(float) * static_cast<double>(needed), "the saved logits"));
+      saved.insert(saved.end(), logits.begin(), logits.end());
+    }
+    if (!result.divergence) return {};
+    const int64_t index = result.divergence->rows();
+    if (index >= base.logits->shape[0]) return {};                                 // counted below
+    const auto* rows = reinterpret_cast<const float*>(base.logits->bytes.data());  // 4-byte aligned: the parser checked
+    result.divergence->Add(std::span(rows + index * vocab, static_cast<size_t>(vocab)), logits, kernels);
+    return {};
+  };
+  ScoreRunOptions options;
+  options.attention = attention, options.mla_form = flags.model.mla_form();
+  MINKE_ASSIGN(result.perplexity,
+               MeasurePerplexity(opened, kernels, pool, flags.text, flags.cut, options, progress, row));
+  if (base.logits && base.logits->shape[0] != result.perplexity.scored)
+    return Fail(Code::kInvalidArgument, "{}: has {} rows, but {} tokens were scored: it is of another text or cut",
+                flags.kl_base, base.logits->shape[0], result.perplexity.scored);
+  if (!flags.save_logits.empty()) {
+    const TensorToWrite tensor = {
+        kLogits, DType::kF32, {result.perplexity.scored, vocab}, std::as_bytes(std::span(saved))};
+    MINKE_TRY(WriteSafetensors(flags.save_logits, std::span(&tensor, 1)));
+  }
+  return result;
+}
+
+Json RowJson(const Row& row, const ModelConfig& config) {
+  const Perplexity& p = row.perplexity;
+  Json json = {{"attention", DescribeAttention(config, row.attention)},
+               {"perplexity", p.value()},
+               {"error", p.error()},
+               {"mean_nll", p.mean_nll()},
+               {"scored_tokens", p.scored},
+               {"seconds", p.seconds},
+               {"tokens_per_s", p.seconds > 0 ? static_cast<double>(p.tokens) / p.seconds : 0.0}};
+  if (row.divergence)
+    json["kl"] = {{"mean", row.divergence->mean()},
+                  {"error", row.divergence->error()},
+                  {"p99", row.divergence->quantile(0.99)},
+                  {"max", row.divergence->quantile(1)},
+                  {"same_top", row.divergence->same_top()}};
+  return json;
+}
+
+std::string RowText(const Row& row, const ModelConfig& config) {
+  const Perplexity& p = row.perplexity;
+  std::string text = fmt::format("perplexity {:.4f} +- {:.4f} over {} tokens, attention {}\n", p.value(), p.error(),
+                                 p.scored, DescribeAttention(config, row.attention));
+  if (row.divergence)
+    text += fmt::format(
+        "KL divergence from the base {:.6f} +- {:.6f} nats, 99th percentile {:.6f}, largest {:.6f}; "
+        "same most likely token {:.2f} %\n",
+        row.divergence->mean(), row.divergence->error(), row.divergence->quantile(0.99), row.divergence->quantile(1),
+        100 * row.divergence->same_top());
+  return text;
+}
+
+Status MeasureAll(const PerplexityFlags& flags, CliContext& context) {
+  if (flags.text.empty())
+    return Fail(Code::kInvalidArgument, "perplexity: -f FILE is missing: see minke help perplexity");
+  if (flags.cut.stride > flags.cut.window)
+    return Fail(Code::kInvalidArgument, "--stride {} is more than the window of {} tokens: some would never be scored",
+                flags.cut.stride, flags.cut.window);
+  MINKE_ASSIGN(const std::vector<Attention> attentions, ParseAttentions(flags.model.attention));
+  if (!flags.save_logits.empty() && attentions.size() > 1)
+    return Fail(Code::kInvalidArgument, "--save-logits goes with one --attention");
+  MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
+  MINKE_ASSIGN(const OpenedModel opened, OpenModel(flags.model, context));
+  Base base;
+  if (!flags.kl_base.empty()) {
+    MINKE_ASSIGN(base, OpenBase(flags.kl_base, opened.model->config().vocab_size));
+  }
+  MINKE_ASSIGN(const auto pool, ThreadPool::Create(context.ThreadCount()));
+  const ModelConfig& config = opened.model->config();
+  Json rows = Json::array();
+  std::string text;
+  for (const Attention attention : attentions) {
+    Progress progress("scoring", "tokens", !context.quiet);
+    MINKE_ASSIGN(const Row row, Measure(flags, opened, *kernels, *pool, attention, base, progress));
+    rows.push_back(RowJson(row, config));
+    text += RowText(row, config);
+  }
+  if (!flags.json) return context.out.Write(text);
+  const Json report = {{"version", 1},
+                       {"model", opened.path.name},
+                       {"isa", kernels->name},
+                       {"window", flags.cut.window},
+                       {"stride", flags.cut.stride > 0 ? flags.cut.stride : flags.cut.window},
+                       {"rows", std::move(rows)}};
+  return context.out.WriteLine(DumpJson(report));
+}
+
+}  // namespace
+
+void AddPerplexityCommand(FlagSet program, CliContext& context) {
+  auto flags = std::make_shared<PerplexityFlags>();
+  FlagSet verb = AddVerb(program, context, "perplexity", "Perplexity of a text, and divergence from another model's",
+                         [flags, &context] { return MeasureAll(*flags, context); });
+  verb.Text("-m,--model,MODEL", flags->model.model, kModelHelp);
+  verb.Text("-f,--file", flags->text, "UTF-8 text; markers count as tokens");
+  verb.Number("-c,--ctx-size", flags->cut.window, 2, 1 << 30,
+              "Tokens in one window, each alone from position 0, its first token not scored (default 384)");
+  verb.Number("--stride", flags->cut.stride, 1, 1 << 30,
+              "From one window to the next; tokens of overlaps are scored once (default: the window)");
+  verb.Text("--save-logits", flags->save_logits, "Write the logits to this safetensors file");
+  verb.Text("--kl-base", flags->kl_base, "Divergence from logits that --save-logits wrote over the same text");
+  verb.Text("--attention", flags->model.attention, "dsa, dense, or dsa,dense side by side (default dsa)");
+  verb.Choice("--mla", flags->model.mla, {"absorbed", "expanded"}, "Form of dense attention");
+  verb.Switch("--json", flags->json, "One JSON object");
+}
+
+}  // namespace minke

@@ -1,0 +1,218 @@
+#include "minke/model/quantize_checkpoint.h"
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <filesystem>
+
+#include "minke/base/file.h"
+#include "minke/model/weights.h"
+#include "minke/tensor/checkpoint.h"
+#include "minke/tensor/quantize.h"
+
+namespace minke {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kRecord = "quantize.json";
+constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr int64_t kMaxRecordBytes = int64_t{1} << 30;
+constexpr int64_t kMaxSideFileBytes = int64_t{64} << 20;  // tokenizer.json of the released models: 8 MB
+
+std::string_view TypeName(DType type) { return type == DType::kQ8 ? "q8" : type == DType::kQ6 ? "q6" : "q4"; }
+
+// One matrix in tiles, with the memory that holds it.
+struct Tiles {
+  std::vector<uint8_t> bytes;
+  std::vector<float> row_scales;
+  QuantizationError error;
+};
+
+void QuantizeMatrix(DType type, const WeightView& w, const KernelSet& kernels, ThreadPool& pool, Tiles& tiles) {
+  const int64_t row_tiles = RowTiles(w.rows), row_tile_bytes = ColTiles(w.cols) * TileBytes(type);
+  tiles.bytes.resize(static_cast<size_t>(row_tiles * row_tile_bytes));
+  tiles.row_scales.resize(static_cast<size_t>(row_tiles * kRowScalesOfTile));
+  std::vector<QuantizationError> errors(static_cast<size_t>(row_tiles));
+  pool.ForRanges(row_tiles, 1, [&](int64_t begin, int64_t end, int) {
+    std::vector<float> rows(static_cast<size_t>(kTileRows * w.cols));
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t first = t * kTileRows, count = std::min(kTileRows, w.rows - first);
+      for (int64_t r = 0; r < count; ++r) kernels.dequantize_row(w, first + r, rows.data() + r * w.cols);
+      QuantizeRowTile(
+          type, rows.data(), count, w.cols,
+          std::span(tiles.bytes).subspan(static_cast<size_t>(t * row_tile_bytes), static_cast<size_t>(row_tile_bytes)),
+          std::span<float, kRowScalesOfTile>(tiles.row_scales.data() + t * kRowScalesOfTile,
+                                             static_cast<size_t>(kRowScalesOfTile)),
+          errors[static_cast<size_t>(t)]);
+    }
+  });
+  for (const QuantizationError& e : errors) {  // in order, whatever the threads did
+    tiles.error.error += e.error;
+    tiles.error.weights += e.weights;
+  }
+}
+
+std::string ShardName(size_t shard, size_t shards) {
+  return fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, shards);
+}
+
+Json NewRecord(const Model& model, const QuantizeOptions& options) {
+  Json rules = Json::array();
+  for (const QuantizeRule& rule : options.rules) rules.push_back(rule.text);
+  Json source = Json::object();
+  for (const auto& file : model.checkpoint().files())
+    source[fs::path(file->file().path()).filename().string()] = file->file().bytes().size();
+  return {{"version", 1},
+          {"type", TypeName(options.type)},
+          {"rules", std::move(rules)},
+          {"source", std::move(source)},
+          {"shards", Json::array()}};
+}
+
+// The record in `partial` if it is of the same work, else `record`.
+Result<Json> Resume(const fs::path& partial, Json record) {
+  std::error_code error;
+  const fs::path path = partial / kRecord;
+  if (!fs::exists(path, error)) return record;
+  MINKE_ASSIGN(const std::string text, ReadFile(path.string(), kMaxRecordBytes));
+  MINKE_ASSIGN(Json found, ParseJson(text, path.string()));
+  const auto same = [&](const char* key) { return found.contains(key) && found[key] == record[key]; };
+  if (!found.is_object() || !same("version") || !same("type") || !same("rules") || !same("source") ||
+      !found.contains("shards") || !found["shards"].is_array())
+    return Fail(Code::kCannotResume, "{}: is of another quantization; finish that one, or remove {}", path.string(),
+                partial.string());
+  return found;
+}
+
+Status WriteText(const fs::path& path, const std::string& text) {
+  return WriteFileAtomic(path.string(), std::as_bytes(std::span(text)));
+}
+
+// Writes one shard and returns its part of the record.
+Result<Json> WriteShard(const fs::path& path, const std::vector<PlannedTensor>& shard, const Model& model,
+                        const KernelSet& kernels, ThreadPool& pool, const std::function<void(int64_t)>& wrote) {
+  std::deque<Tiles> tiles;
+  std::vector<TensorToWrite> to_write;
+  Json tensors = Json::array();
+  for (const PlannedTensor& tensor : shard) {
+    if (!tensor.type) {
+      const TensorRef& stored = *model.checkpoint().Find(tensor.name);
+      to_write.push_back({tensor.name, stored.dtype, stored.shape, stored.bytes});
+      wrote(tensor.bytes);
+      continue;
+    }
+    const WeightView& w = tensor.source;
+    Tiles& t = tiles.emplace_back();
+    QuantizeMatrix(*tensor.type, w, kernels, pool, t);
+    if (!std::isfinite(t.error.weights))
+      return Fail(Code::kDamaged, "{}: tensor {} holds values that are not finite",
+                  model.checkpoint().FileOf(tensor.name), tensor.name);
+    to_write.push_back({tensor.name,
+                        DType::kU8,
+                        {RowTiles(w.rows), ColTiles(w.cols), TileBytes(*tensor.type)},
+                        std::as_bytes(std::span(t.bytes))});
+    if (HasMinimum(*tensor.type))
+      to_write.push_back({tensor.name + std::string(kRowScalesSuffix),
+                          DType::kF32,
+                          {RowTiles(w.rows), 2, kTileRows},
+                          std::as_bytes(std::span(t.row_scales))});
+    tensors.push_back({{"name", tensor.name},
+                       {"shape", {w.rows, w.cols}},
+                       {"type", DTypeName(*tensor.type)},
+                       {"bytes", tensor.bytes},
+                       {"relative_rms", t.error.relative_rms()}});
+    wrote(tensor.bytes);
+  }
+  MINKE_TRY(model.Health());  // zeros from a file that failed must not be written as weights
+  MINKE_TRY(WriteSafetensors(path.string(), to_write));
+  return Json{{"file", path.filename().string()}, {"tensors", std::move(tensors)}};
+}
+
+Status WriteConfig(const fs::path& from, const fs::path& to, const ModelConfig& config) {
+  MINKE_ASSIGN(const std::string text, ReadFile(from.string(), kMaxConfigBytes));
+  MINKE_ASSIGN(Json json, ParseJson(text, from.string()));
+  Json quantization = {{"quant_method", "minke"}};
+  if (config.fp8_block_rows > 0)  // matrices that stay FP8 need it
+    quantization["weight_block_size"] = {config.fp8_block_rows, config.fp8_block_cols};
+  json["quantization_config"] = std::move(quantization);
+  return WriteText(to, DumpJson(json) + "\n");
+}
+
+Status WriteIndex(const fs::path& to, const QuantizePlan& plan) {
+  Json map = Json::object();
+  for (size_t i = 0; i < plan.shards.size(); ++i)
+    for (const PlannedTensor& tensor : plan.shards[i]) {
+      map[tensor.name] = ShardName(i, plan.shards.size());
+      if (tensor.type && HasMinimum(*tensor.type))
+        map[tensor.name + std::string(kRowScalesSuffix)] = ShardName(i, plan.shards.size());
+    }
+  const Json index = {{"metadata", {{"total_size", plan.bytes}}}, {"weight_map", std::move(map)}};
+  return WriteText(to, DumpJson(index) + "\n");
+}
+
+// Tokenizer, templates, licences: every small file that is neither weights nor written anew.
+Status CopySideFiles(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(from, error)) {
+    const fs::path name = entry.path().filename();
+    const std::string extension = name.extension().string();
+    const bool weights =
+        extension == ".safetensors" || extension == ".bin" || extension == ".pt" || extension == ".gguf";
+    if (weights || name == "config.json" || name == kIndex || name == kRecord || !entry.is_regular_file(error) ||
+        entry.file_size(error) > static_cast<uintmax_t>(kMaxSideFileBytes))
+      continue;
+    MINKE_ASSIGN(const std::string text, ReadFile(entry.path().string(), kMaxSideFileBytes));
+    MINKE_TRY(WriteText(to / name, text));
+  }
+  if (error) return Fail(Code::kFailed, "{}: cannot be listed: {}", from.string(), error.message());
+  return {};
+}
+
+}  // namespace
+
+Result<Json> QuantizeCheckpoint(const Model& model, const std::string& folder, const std::string& out,
+                                const QuantizeOptions& options, const KernelSet& kernels, ThreadPool& pool,
+                                const std::function<void(double done, double total)>& progress) {
+  std::error_code error;
+  const fs::path out_path = fs::path(out).lexically_normal();
+  if (fs::exists(fs::symlink_status(out_path, error)))
+    return Fail(Code::kInvalidArgument, "{}: exists; remove it or choose another name", out);
+  if (model.config().has_tiles)
+    return Fail(Code::kInvalidArgument, "{}: is quantised already; start from the original", folder);
+  fs::path partial = out_path.has_filename() ? out_path : out_path.parent_path();
+  partial += ".partial";
+  fs::create_directories(partial, error);
+  if (error) return Fail(Code::kFailed, "{}: cannot be made: {}", partial.string(), error.message());
+
+  const QuantizePlan plan = PlanQuantization(model, options.type, options.rules, options.shard_bytes);
+  MINKE_ASSIGN(Json record, Resume(partial, NewRecord(model, options)));
+  const auto done = [&](const std::string& file) {
+    for (const Json& shard : record["shards"])
+      if (shard.is_object() && shard.value("file", "") == file) return fs::exists(partial / file, error);
+    return false;
+  };
+  int64_t written = 0;
+  const auto wrote = [&](int64_t bytes) {
+    written += bytes;
+    progress(static_cast<double>(written), static_cast<double>(plan.bytes));
+  };
+  for (size_t i = 0; i < plan.shards.size(); ++i) {
+    const std::string file = ShardName(i, plan.shards.size());
+    if (done(file)) {
+      for (const PlannedTensor& tensor : plan.shards[i]) wrote(tensor.bytes);
+      continue;
+    }
+    MINKE_ASSIGN(Json shard, WriteShard(partial / file, plan.shards[i], model, kernels, pool, wrote));
+    record["shards"].push_back(std::move(shard));
+    MINKE_TRY(WriteText(partial / kRecord, DumpJson(record) + "\n"));
+  }
+  MINKE_TRY(WriteIndex(partial / kIndex, plan));
+  MINKE_TRY(WriteConfig(fs::path(folder) / "config.json", partial / "config.json", model.config()));
+  MINKE_TRY(CopySideFiles(folder, partial));
+  fs::rename(partial, out_path.has_filename() ? out_path : out_path.parent_path(), error);
+  if (error) return Fail(Code::kFailed, "{}: cannot get the name {}: {}", partial.string(), out, error.message());
+  return record;
+}
+
+}  // namespace minke

@@ -1,0 +1,90 @@
+"""minke perplexity: against minke score --text, by hand from saved logits, and its refusals."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import support
+
+TEXT = "How do I make 33 from 9 8 3?\n" * 30
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def rows(*arguments):
+    return json.loads(support.minke("perplexity", *arguments, "--json").stdout)["rows"]
+
+
+def token_ids():
+    line = json.dumps({"text": TEXT})
+    return json.loads(support.minke("tokenize", "nano", stdin=line).stdout)["ids"]
+
+
+def test_agrees_with_score(text):
+    scored = json.loads(support.minke("score", "nano", "--text", text, "--window", 100, "--json").stdout)
+    (row,) = rows("nano", "-f", text, "-c", 100)
+    assert row["perplexity"] == scored["perplexity"] and row["scored_tokens"] == scored["scored_tokens"]
+
+
+def test_numbers_follow_from_the_logits(text, tmp_path):
+    """One window: perplexity, its error, and the divergence from logits that were moved by hand."""
+    ids = token_ids()
+    saved = tmp_path / "logits.safetensors"
+    (row,) = rows("nano", "-f", text, "-c", len(ids), "--save-logits", saved)
+    logits = load_file(saved)["logits"].astype(np.float64)
+    assert logits.shape[0] == row["scored_tokens"] == len(ids) - 1
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    nll = -log_p[np.arange(len(ids) - 1), ids[1:]]
+    assert row["perplexity"] == pytest.approx(math.exp(nll.mean()), rel=1e-6)
+    assert row["error"] == pytest.approx(row["perplexity"] * nll.std(ddof=1) / math.sqrt(len(nll)), rel=1e-6)
+
+    moved = logits + np.random.default_rng(1).normal(0, 0.5, logits.shape)
+    save_file({"logits": moved.astype(np.float32)}, tmp_path / "moved.safetensors")
+    log_q = moved - np.logaddexp.reduce(moved, axis=1, keepdims=True)
+    kl = (np.exp(log_q) * (log_q - log_p)).sum(axis=1)
+    (row,) = rows("nano", "-f", text, "-c", len(ids), "--kl-base", tmp_path / "moved.safetensors")
+    assert row["kl"]["mean"] == pytest.approx(kl.mean(), rel=1e-4)
+    assert row["kl"]["max"] == pytest.approx(kl.max(), rel=1e-4)
+    assert row["kl"]["same_top"] == pytest.approx((moved.argmax(1) == logits.argmax(1)).mean())
+
+
+def test_of_itself_is_nothing(text, tmp_path):
+    saved = tmp_path / "logits.safetensors"
+    rows("nano", "-f", text, "-c", 64, "--save-logits", saved)
+    (row,) = rows("nano", "-f", text, "-c", 64, "--kl-base", saved)
+    assert row["kl"]["mean"] == 0 and row["kl"]["same_top"] == 1
+
+
+def test_overlapping_windows_score_each_token_once(text):
+    ids = token_ids()
+    (row,) = rows("nano", "-f", text, "-c", 100, "--stride", 30)
+    assert row["scored_tokens"] == len(ids) - 1
+
+
+def test_attention_side_by_side(text):
+    sparse, dense = rows("nano", "-f", text, "--attention", "dsa,dense")
+    assert sparse["attention"].startswith("dsa") and dense["attention"].startswith("dense")
+    assert sparse["perplexity"] != dense["perplexity"]
+
+
+def test_refusals(text, tmp_path):
+    def refused(code, words, *arguments):
+        result = support.minke("perplexity", *arguments, check=False)
+        assert result.returncode == code and words in result.stderr, result.stderr
+
+    refused(2, "-f FILE is missing", "nano")
+    refused(3, "no_such", "nano", "-f", tmp_path / "no_such.txt")
+    refused(2, "give dsa, dense or dsa,dense", "nano", "-f", text, "--attention", "dsa,")
+    refused(2, "--stride 200 is more", "nano", "-f", text, "-c", 100, "--stride", 200)
+    save_file({"logits": np.zeros((3, 512), np.float32)}, tmp_path / "short.safetensors")
+    refused(2, "has 3 rows", "nano", "-f", text, "--kl-base", tmp_path / "short.safetensors")
+    save_file({"logits": np.zeros((3, 5), np.float32)}, tmp_path / "narrow.safetensors")
+    refused(2, "of 512 columns", "nano", "-f", text, "--kl-base", tmp_path / "narrow.safetensors")
