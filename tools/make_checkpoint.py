@@ -3,6 +3,7 @@
 
   make_checkpoint.py OUT --preset v32-layer                  one decoder layer, V3.2's real attention, BF16
   make_checkpoint.py OUT --preset v32-layer --dtype fp8 --moe
+  make_checkpoint.py OUT --preset dsa-1.6b                   1.59 billion parameters, for benchmarks
   make_checkpoint.py OUT --preset big16                      17 GB in shards, almost all of it file holes
   make_checkpoint.py OUT --preset tiny --set num_hidden_layers=4 --set index_topk=32 --dtype f32
 
@@ -36,6 +37,10 @@ PRESETS = {
                        n_routed_experts=16, first_k_dense_replace=1), "bf16", False),
     # 3 dense layers and one full MoE layer of V3.2, with the real embedding and head.
     "big16": (dict(V32, num_hidden_layers=4), "fp8", True),
+    # 1.59 billion parameters, 0.46 of them used for a token: V3.2's attention at a size that a small machine holds.
+    "dsa-1.6b": (dict(V32, num_hidden_layers=12, hidden_size=1024, intermediate_size=2816, moe_intermediate_size=512,
+                      num_attention_heads=32, n_routed_experts=64, num_experts_per_tok=6, n_group=8, topk_group=4,
+                      first_k_dense_replace=1, q_lora_rank=768, index_n_heads=16), "bf16", False),
     "tiny": (dict(V32, num_hidden_layers=2, vocab_size=192, hidden_size=64, intermediate_size=112,
                   moe_intermediate_size=32, num_attention_heads=4, num_key_value_heads=4, n_routed_experts=8,
                   num_experts_per_tok=2, n_group=4, topk_group=2, first_k_dense_replace=1, q_lora_rank=48,
