@@ -95,6 +95,7 @@ void QuantizeX(const float* x, int64_t n, TileX* out) {
     const int64_t count = std::min(kTileCols, n - begin);
     *out = {};
     float largest = 0;
+    int32_t sum = 0;
     bool finite = true;
     for (int64_t i = 0; i < count; ++i) {
       largest = std::max(largest, std::fabs(x[begin + i]));
@@ -107,9 +108,10 @@ void QuantizeX(const float* x, int64_t n, TileX* out) {
       out->scale = largest / 127.0f;
       for (int64_t i = 0; i < count; ++i) {
         out->codes[i] = static_cast<int8_t>(std::nearbyint(double{x[begin + i]} * inverse));
-        out->sum += out->codes[i];
+        sum += out->codes[i];
       }
-      out->scaled_sum = out->scale * static_cast<float>(out->sum);
+      out->scaled_sum = out->scale * static_cast<float>(sum);
+      out->minus_offset = -128 * sum;
     }
   }
 }

@@ -47,9 +47,9 @@ inline constexpr int64_t kRowScalesOfTile = 2 * kTileRows;
 struct TileX {
   int8_t codes[kTileCols];  // -127 .. 127
   float scale;
-  float scaled_sum;  // scale * (sum of codes)
-  int32_t sum;       // of codes
-  int32_t unused;    // to 48 bytes
+  float scaled_sum;      // scale * (sum of codes)
+  int32_t minus_offset;  // -128 * (sum of codes): what the offset of kQ8's codes makes too much
+  int32_t unused;        // to 48 bytes
 };
 
 }  // namespace minke
