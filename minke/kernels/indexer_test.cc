@@ -148,6 +148,107 @@ TEST(TopK, NaNIsLowestAndInfinitiesAreNumbers) {
     }
 }
 
+TEST(QuantizeI8, EveryLengthAndKind) {
+  Random random(11);
+  for (int64_t n = 1; n <= 257; ++n)
+    for (const Kind kind : kAllKinds) {
+      const std::vector<float> x = random.Floats(n, kind);
+      std::vector<uint8_t> expected(static_cast<size_t>(n)), codes(expected.size());
+      float expected_scale = 0, scale = 0;
+      Reference().quantize_i8(x.data(), n, expected.data(), &expected_scale);
+      ForEachSet([&](const KernelSet& set) {
+        set.quantize_i8(x.data(), n, codes.data(), &scale);
+        ASSERT_TRUE(SameBits(scale, expected_scale));
+        if (std::isnan(scale)) return;
+        // Without FMA the product is rounded before it is rounded to an integer.
+        const int most = HasFma(set) || IsReference(set) ? 0 : 1;
+        for (size_t i = 0; i < codes.size(); ++i) ASSERT_LE(std::abs(codes[i] - expected[i]), most) << n << " " << i;
+      });
+      if (testing::Test::HasFatalFailure()) return;
+    }
+}
+
+void CheckIndexScoresI8(int64_t heads, int64_t dim, int64_t count, bool with_nan, Random& random) {
+  SCOPED_TRACE(fmt::format("{} heads of {}, {} keys", heads, dim, count));
+  std::vector<uint8_t> q(static_cast<size_t>(heads * dim));
+  for (uint8_t& code : q) code = static_cast<uint8_t>(1 + random.Below(255));
+  const int64_t width = dim / 4 + 1, pages = (count + 15) / 16;
+  std::vector<float> rows(static_cast<size_t>(pages * 16 * width));
+  auto* bytes = reinterpret_cast<uint8_t*>(rows.data());
+  for (int64_t s = 0; s < count; ++s) {
+    uint8_t* key = bytes + s * width * 4;
+    for (int64_t d = 0; d < dim; ++d) key[d] = static_cast<uint8_t>(1 + random.Below(255));
+    rows[static_cast<size_t>(s * width + dim / 4)] = static_cast<float>(random.Uniform());
+  }
+  if (with_nan) rows[static_cast<size_t>(count / 2 * width + dim / 4)] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float*> table;
+  for (int64_t p = 0; p < pages; ++p) table.push_back(rows.data() + p * 16 * width);
+  const PagedRows keys = {.pages = table.data(), .offset = 0, .width = width, .page_tokens = 16};
+  const std::vector<float> weights = random.Floats(heads);
+  CompareSets(
+      [&](const KernelSet& set) {
+        std::vector<float> scores(static_cast<size_t>(count)), parts(scores.size());
+        set.index_scores_i8(q.data(), weights.data(), heads, dim, keys, 0, count, scores.data());
+        const int64_t middle = count / 3;
+        set.index_scores_i8(q.data(), weights.data(), heads, dim, keys, 0, middle, parts.data());
+        set.index_scores_i8(q.data(), weights.data(), heads, dim, keys, middle, count, parts.data() + middle);
+        ExpectSameBits(parts, scores);
+        return scores;
+      },
+      [&](size_t) {  // |dot| <= 128^2 dim, |weights| and scales below 1
+        return kSpacing * (std::sqrt(static_cast<double>(heads)) / 2 + 3) * 16384.0 * static_cast<double>(dim * heads);
+      });
+}
+
+TEST(IndexScoresI8, AllSetsAgree) {
+  Random random(12);
+  for (const bool with_nan : {false, true}) {
+    CheckIndexScoresI8(64, 128, 300, with_nan, random);
+    CheckIndexScoresI8(16, 128, 213, with_nan, random);
+    CheckIndexScoresI8(3, 16, 9, with_nan, random);
+    CheckIndexScoresI8(17, 100, 13, with_nan, random);
+    CheckIndexScoresI8(130, 4, 30, with_nan, random);
+    CheckIndexScoresI8(5, 2048, 7, with_nan, random);
+  }
+}
+
+// What 8 bits cost the selection: the share of the exact top 2048 of 8192 that they keep, on Gaussian data.
+TEST(IndexScoresI8, KeepTheSelection) {
+  Random random(13);
+  const int64_t heads = 64, dim = 128, count = 8192, k = 2048, width = dim / 4 + 1;
+  const auto gaussian = [&](int64_t n) {
+    std::vector<float> x(static_cast<size_t>(n));
+    for (float& v : x)
+      v = static_cast<float>(std::sqrt(-2 * std::log(1 - random.Uniform())) * std::cos(6.2831853 * random.Uniform()));
+    return x;
+  };
+  const std::vector<float> q = gaussian(heads * dim);
+  std::vector<float> weights = gaussian(heads), keys = gaussian(count * dim), exact(static_cast<size_t>(count)),
+                     coarse(exact.size()), rows(static_cast<size_t>(count * width));
+  const KernelSet& set = AllKernelSets().front().supported() ? AllKernelSets().front() : Reference();
+  float *key_page = keys.data(), *row_page = rows.data();
+  set.index_scores(q.data(), weights.data(), heads, dim, {&key_page, 0, dim, count}, 0, count, exact.data());
+  std::vector<uint8_t> q_codes(q.size());
+  for (int64_t j = 0; j < heads; ++j) {
+    float scale = 0;
+    set.quantize_i8(q.data() + j * dim, dim, q_codes.data() + j * dim, &scale);
+    weights[static_cast<size_t>(j)] *= scale;
+  }
+  for (int64_t s = 0; s < count; ++s)
+    set.quantize_i8(keys.data() + s * dim, dim, reinterpret_cast<uint8_t*>(row_page + s * width),
+                    row_page + s * width + dim / 4);
+  set.index_scores_i8(q_codes.data(), weights.data(), heads, dim, {&row_page, 0, width, count}, 0, count,
+                      coarse.data());
+  std::vector<int32_t> a(static_cast<size_t>(k)), b(a.size()), both;
+  set.top_k(exact.data(), count, k, a.data());
+  set.top_k(coarse.data(), count, k, b.data());
+  std::ranges::set_intersection(a, b, std::back_inserter(both));
+  const double recall = static_cast<double>(both.size()) / static_cast<double>(k);
+  RecordProperty("recall", fmt::format("{:.4f}", recall));
+  EXPECT_GT(recall, 0.985);
+  EXPECT_LT(recall, 1.0);
+}
+
 TEST(Hadamard, AllSetsAgreeAndTwiceIsTheInput) {
   Random random(6);
   for (int64_t n = 1; n <= 512; n *= 2)

@@ -49,6 +49,14 @@ struct KernelSet {
   // are added in the order of body/indexer.inc. A score is NaN where the key or the query is.
   void (*index_scores)(const float* q, const float* weights, int64_t heads, int64_t dim, const PagedRows& keys,
                        int64_t s_begin, int64_t s_end, float* scores);
+  // The same on 8-bit keys. A row of n values: codes[i] = 128 + x[i] / scale rounded, scale = largest |x| / 127; NaN
+  // unless all are finite.
+  void (*quantize_i8)(const float* x, int64_t n, uint8_t* codes, float* scale);
+  // scores[s - s_begin] = key_scale * sum_j weights[j] * max(0, q[j] . key[s]) in codes less 128; weights are already
+  // times the query's scales. A row of `keys` (width dim / 4 + 1) is dim codes and an F32 scale; dim is a multiple of
+  // 4, at most 2048.
+  void (*index_scores_i8)(const uint8_t* q_codes, const float* weights, int64_t heads, int64_t dim,
+                          const PagedRows& keys, int64_t s_begin, int64_t s_end, float* scores);
   // Positions of the k largest of scores[0, n), ascending in `selected`; returns how many (min(k, n)). Ties go to the
   // lower position, -0 equals +0, NaN is lowest. Linear in n.
   int64_t (*top_k)(const float* scores, int64_t n, int64_t k, int32_t* selected);

@@ -179,6 +179,33 @@ void IndexScores(const float* q, const float* weights, int64_t heads, int64_t di
   }
 }
 
+void QuantizeI8(const float* x, int64_t n, uint8_t* codes, float* scale) {
+  float largest = 0;
+  bool finite = true;
+  for (int64_t i = 0; i < n; ++i) {
+    largest = std::max(largest, std::fabs(x[i]));
+    finite = finite && std::isfinite(x[i]);
+  }
+  const bool zero = largest < 0x1p-100f || !finite;
+  for (int64_t i = 0; i < n; ++i)
+    codes[i] = static_cast<uint8_t>(128 + (zero ? 0 : std::nearbyint(double{x[i]} * (127.0f / largest))));
+  *scale = !finite ? std::numeric_limits<float>::quiet_NaN() : zero ? 0 : largest / 127.0f;
+}
+
+void IndexScoresI8(const uint8_t* q_codes, const float* weights, int64_t heads, int64_t dim, const PagedRows& keys,
+                   int64_t s_begin, int64_t s_end, float* scores) {
+  for (int64_t s = s_begin; s < s_end; ++s) {
+    const auto* key = reinterpret_cast<const uint8_t*>(keys.row(s));
+    double sum = 0;
+    for (int64_t j = 0; j < heads; ++j) {
+      int64_t dot = 0;
+      for (int64_t d = 0; d < dim; ++d) dot += (q_codes[j * dim + d] - 128) * (key[d] - 128);
+      sum += weights[j] * Relu(static_cast<double>(dot));
+    }
+    scores[s - s_begin] = static_cast<float>(sum * Load<float>(key, dim / 4));
+  }
+}
+
 // Unsigned order equals score order; -0 and +0 are one value and every NaN is below minus infinity.
 uint32_t OrderedKey(float score) {
   if (std::isnan(score)) return 0;
@@ -367,6 +394,8 @@ extern const KernelSet kReferenceKernels = {
     .rope_interleaved = RopeInterleaved,
     .rope_half_split = RopeHalfSplit,
     .index_scores = IndexScores,
+    .quantize_i8 = QuantizeI8,
+    .index_scores_i8 = IndexScoresI8,
     .top_k = TopK,
     .attend_latent = AttendLatent,
     .attend_expanded = AttendExpanded,
