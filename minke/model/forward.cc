@@ -167,20 +167,24 @@ TensorView<const float, 2> Forward::Run(std::span<const BatchItem> items, TapSin
 
 // u_i = [rmsnorm(embed(x_{i+1})); rmsnorm(g_i)] W_eh^T; z = layer(u); logits for x_{i+2} = rmsnorm(z) W_head^T
 TensorView<const float, 2> Forward::RunMtp(std::span<const BatchItem> items, TensorView<const float, 2> hidden,
-                                           TapSink* taps) {
+                                           std::span<const int32_t> rows, TapSink* taps) {
   Impl& m = *impl_;
   MINKE_CHECK(m.model.has_mtp());
   const MtpWeights& w = *m.model.weights().mtp;
   const Pass pass = m.Begin(items, taps);
-  MINKE_CHECK(hidden.dim(0) == m.num_rows);
+  MINKE_CHECK(static_cast<int64_t>(rows.size()) == m.num_rows);
   const int64_t d = pass.c.hidden_size;
   const auto in = m.s.mtp_in.Rows(0, m.num_rows);
-  const auto embedding = in.Slice(0, d);
+  const auto embedding = in.Slice(0, d), state = in.Slice(d, 2 * d);
   int64_t row = 0;
   for (const BatchItem& item : items)
-    for (TokenId token : item.tokens) m.kernels.dequantize_row(w.embed_tokens, token, embedding[row++].data());
+    for (TokenId token : item.tokens) {
+      m.kernels.dequantize_row(w.embed_tokens, token, embedding[row].data());
+      std::ranges::copy(hidden[rows[static_cast<size_t>(row)]], state[row].begin());
+      ++row;
+    }
   pass.RmsNorm(embedding, w.enorm, pass.c.rms_norm_eps, embedding);
-  pass.RmsNorm(hidden, w.hnorm, pass.c.rms_norm_eps, in.Slice(d, 2 * d));
+  pass.RmsNorm(state, w.hnorm, pass.c.rms_norm_eps, state);
   pass.Linear(in, w.eh_proj, m.s.x.Rows(0, m.num_rows));
   m.RunLayer(pass, pass.c.num_hidden_layers);
   pass.RmsNorm(m.s.x.Rows(0, m.num_rows), w.shared_head_norm, pass.c.rms_norm_eps, m.s.hidden.Rows(0, m.num_rows));
