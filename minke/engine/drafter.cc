@@ -26,7 +26,6 @@ void Drafter::Add(const Part& part) {
   lines_.push_back({.request = &part.request,
                     .pages = part.pages,
                     .pos = part.pos + part.count - 1,
-                    .row = static_cast<int32_t>(rows_.size() - 1),
                     .num_drafts = part.num_drafts});
 }
 
@@ -45,7 +44,6 @@ void Drafter::Run() {
                         .first_pos = ++line.pos,
                         .pages = line.pages});
       rows_.push_back(line.row);
-      line.row = static_cast<int32_t>(rows_.size() - 1);
     }
   }
 }
@@ -54,6 +52,7 @@ void Drafter::Run() {
 void Drafter::Guess(TensorView<const float, 2> logits) {
   for (int64_t i = 0; i < std::ssize(lines_); ++i) {
     Request& request = *lines_[i].request;
+    lines_[i].row = static_cast<int32_t>(i);
     const int64_t index = request.generated() + std::ssize(request.drafts);
     const Result<TokenId> draft =
         sampler_.Choose(logits[i], request.params, request.history, request.seed, index);

@@ -48,8 +48,8 @@ class Drafter {
     Request* request;
     std::span<float* const> pages;
     int64_t pos;  // its last row in the MTP layer's cache
-    int32_t row;  // that row in Forward::hidden()
     int64_t num_drafts;
+    int32_t row = 0;  // of Forward::hidden() after the last pass, for the next
   };
   void Guess(TensorView<const float, 2> logits);
   static bool WantsMore(const Line& line);
