@@ -162,10 +162,10 @@ Status Print(const ScoreFlags& flags, CliContext& context, const std::string& mo
   }
   std::string text = fmt::format("tokens {}\nseconds {:.4f}\ntokens/s {:.1f}\n", facts.tokens, facts.seconds, rate);
   if (flags.greedy > 0) {
-    text += fmt::format("generated {} tokens in {:.4f} s, {:.1f} tokens/s, {}\n", facts.generated,
-                        facts.generated_seconds,
-                        static_cast<double>(facts.generated) / std::max(facts.generated_seconds, 1e-9),
-                        DescribeDrafts(facts.drafts, facts.accepted_drafts));
+    text +=
+        fmt::format("generated {} tokens in {:.4f} s, {:.1f} tokens/s, {}\n", facts.generated, facts.generated_seconds,
+                    static_cast<double>(facts.generated) / std::max(facts.generated_seconds, 1e-9),
+                    DescribeDrafts(facts.drafts, facts.accepted_drafts));
   }
   if (facts.perplexity) {
     text +=

@@ -21,9 +21,7 @@ EngineOptions ModelFlags::engine_options() const {
   options.context = context;
   options.attention = attention_mode();
   options.mla_form = mla_form();
-  options.speculation = mtp == "off"  ? Speculation::kOff
-                        : mtp == "on" ? Speculation::kAlways
-                                      : Speculation::kAuto;
+  options.speculation = mtp == "off" ? Speculation::kOff : mtp == "on" ? Speculation::kAlways : Speculation::kAuto;
   options.draft_tokens = draft_tokens;
   return options;
 }
@@ -60,7 +58,8 @@ std::string DescribeDrafts(int64_t drafts, int64_t accepted) {
 
 OrderedJson DraftsAsJson(const ModelFlags& flags, int64_t drafts, int64_t accepted) {
   OrderedJson json = {{"mode", flags.mtp}, {"drafts", drafts}, {"accepted_drafts", accepted}};
-  json["acceptance_rate"] = drafts > 0 ? OrderedJson(static_cast<double>(accepted) / static_cast<double>(drafts)) : nullptr;
+  json["acceptance_rate"] =
+      drafts > 0 ? OrderedJson(static_cast<double>(accepted) / static_cast<double>(drafts)) : nullptr;
   return json;
 }
 

@@ -59,9 +59,11 @@ TEST(Allocation, AHundredDecodeStepsAllocateNothing) {
     Speculation speculation;
     int64_t draft_tokens;
   };
-  for (const auto& [threads, speculation, draft_tokens] :
-       {Case{1, Speculation::kOff, 1}, {2, Speculation::kOff, 1}, {1, Speculation::kAlways, 1},
-        {2, Speculation::kAlways, 3}, {2, Speculation::kAuto, 1}}) {
+  for (const auto& [threads, speculation, draft_tokens] : {Case{1, Speculation::kOff, 1},
+                                                           {2, Speculation::kOff, 1},
+                                                           {1, Speculation::kAlways, 1},
+                                                           {2, Speculation::kAlways, 3},
+                                                           {2, Speculation::kAuto, 1}}) {
     EngineOptions options = NanoOptions();
     options.num_threads = threads;
     options.speculation = speculation;

@@ -2,8 +2,8 @@
 // have the same bytes with and without drafts, time alone may decide.
 //
 // What pays for one sequence may not pay in a crowd, where a step has work enough for every core, so crowds of 1, 2-3,
-// 4-7, 8-15, ... sequences are judged apart. Each begins with drafts, and now and then spends a few steps the other way:
-// what gives more tokens a second goes on. While the answer stays the same, such trials become rarer.
+// 4-7, 8-15, ... sequences are judged apart. Each begins with drafts, and now and then spends a few steps the other
+// way: what gives more tokens a second goes on. While the answer stays the same, such trials become rarer.
 #pragma once
 
 #include <array>
@@ -13,8 +13,8 @@ namespace minke {
 
 class DraftGate {
  public:
-  static constexpr int64_t kTrialSteps = 8;     // the other way
-  static constexpr int64_t kFirstStay = 64;     // steps before the first trial, and after a change
+  static constexpr int64_t kTrialSteps = 8;      // the other way
+  static constexpr int64_t kFirstStay = 64;      // steps before the first trial, and after a change
   static constexpr int64_t kLongestStay = 2048;  // trials then cost less than half a percent of the steps
 
   // Whether steps of this many decoding sequences shall draft.

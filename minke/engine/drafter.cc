@@ -23,10 +23,8 @@ void Drafter::Add(const Part& part) {
                     .logits = part.num_drafts > 0 ? BatchItem::Logits::kLast : BatchItem::Logits::kNone});
   for (int64_t i = 0; i < part.count; ++i) rows_.push_back(static_cast<int32_t>(part.row + i));
   if (part.num_drafts == 0) return;
-  lines_.push_back({.request = &part.request,
-                    .pages = part.pages,
-                    .pos = part.pos + part.count - 1,
-                    .num_drafts = part.num_drafts});
+  lines_.push_back(
+      {.request = &part.request, .pages = part.pages, .pos = part.pos + part.count - 1, .num_drafts = part.num_drafts});
 }
 
 void Drafter::Run() {
@@ -54,8 +52,7 @@ void Drafter::Guess(TensorView<const float, 2> logits) {
     Request& request = *lines_[i].request;
     lines_[i].row = static_cast<int32_t>(i);
     const int64_t index = request.generated() + std::ssize(request.drafts);
-    const Result<TokenId> draft =
-        sampler_.Choose(logits[i], request.params, request.history, request.seed, index);
+    const Result<TokenId> draft = sampler_.Choose(logits[i], request.params, request.history, request.seed, index);
     if (draft) {
       request.drafts.push_back(*draft);
     } else {

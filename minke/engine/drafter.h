@@ -6,8 +6,8 @@
 // A draft is drawn as the token itself will be, from the MTP layer's logits: same parameters, same penalties so far and
 // the same number of the request's counter-based stream. Where the two distributions are near each other, so are the
 // tokens that one number picks from them. The token is always the one drawn from the model's own logits, so the promise
-// is stronger than that of the usual rule, which accepts a draft with probability min(1, p/q) and keeps the distribution:
-// here a seed keeps its bytes, whether drafts are on, off, or switched by a clock (draft_gate.h).
+// is stronger than that of the usual rule, which accepts a draft with probability min(1, p/q) and keeps the
+// distribution: here a seed keeps its bytes, whether drafts are on, off, or switched by a clock (draft_gate.h).
 #pragma once
 
 #include <cstdint>

@@ -17,8 +17,8 @@ struct Bench {
       : pool(threads),
         forward(std::move(*Forward::Create(*Nano(), **ChooseKernelSet(""), pool,
                                            {.max_batch_tokens = 512, .max_logit_rows = 512, .max_context = 512}))),
-        pages(std::move(*PagePool::Create(Nano()->cache_layout(), PagePool::PagesFor(num_tokens),
-                                          PagePool::Fill::kPoison))),
+        pages(std::move(
+            *PagePool::Create(Nano()->cache_layout(), PagePool::PagesFor(num_tokens), PagePool::Fill::kPoison))),
         table(*pages, pages->num_pages()),
         sampler(**ChooseKernelSet(""), Nano()->config().vocab_size) {
     EXPECT_TRUE(table.Grow(pages->num_pages()));

@@ -135,7 +135,8 @@ TEST(Speculation, TheWholeCacheIsEnoughForItsLastToken) {
   ASSERT_NE(engine, nullptr);
   const int64_t most = engine->MostTokens(60);
   EXPECT_EQ(most, 5);
-  const auto answer = Ask(*engine, std::vector<TokenId>(60, 5), {.temperature = 0, .max_tokens = most, .ignore_eos = true});
+  const auto answer =
+      Ask(*engine, std::vector<TokenId>(60, 5), {.temperature = 0, .max_tokens = most, .ignore_eos = true});
   EXPECT_EQ(answer->reason, FinishReason::kLength);
   EXPECT_EQ(std::ssize(answer->tokens), most);
 }

@@ -173,7 +173,7 @@ TensorView<const float, 2> Engine::Worker::RunModel(std::span<const PlanItem> pl
     batch_.push_back({.tokens = std::span<const TokenId>(batch_tokens_).subspan(first),
                       .first_pos = item.begin,
                       .pages = item.pages,
-                      .logits = !item.wants_logits       ? BatchItem::Logits::kNone
+                      .logits = !item.wants_logits     ? BatchItem::Logits::kNone
                                 : item.num_drafts == 0 ? BatchItem::Logits::kLast
                                                        : BatchItem::Logits::kAll});
   }

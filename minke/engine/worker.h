@@ -84,7 +84,7 @@ class Engine::Worker {
   Scheduler scheduler_;
   Sampler sampler_;
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;
-  std::unique_ptr<Drafter> drafter_;                // null without speculation
+  std::unique_ptr<Drafter> drafter_;  // null without speculation
   DraftGate gate_;
   std::vector<BatchItem> batch_;                    // [plan]
   std::vector<TokenId> batch_tokens_;               // [max_batch_tokens]; known ones, then drafts, for each item

@@ -14,7 +14,9 @@ constexpr int64_t kMostRows = 1 << 18;  // tasks of one fork are counted in 20 b
 int64_t WidestMatrix(const Model& model) {
   struct Widest {
     int64_t size = 0;
-    void Matrix(const std::string&, const WeightView&, int64_t rows, int64_t cols) { size = std::max(size, rows * cols); }
+    void Matrix(const std::string&, const WeightView&, int64_t rows, int64_t cols) {
+      size = std::max(size, rows * cols);
+    }
     void Vector(const std::string&, const std::vector<float>&, int64_t) {}
   } widest;
   LayerWeights layer;
@@ -52,11 +54,11 @@ struct Forward::Impl {
   const int64_t widest_matrix;  // multiply-adds of one row and the largest matrix of a layer
   Arena arena;
   Scratch s;
-  ThreadPool alone{1};                 // of a part's kernels: it has one thread
-  std::vector<Pass> parts;             // [threads], of the running pass
-  std::vector<Scratch> part_scratch;   // [threads]
+  ThreadPool alone{1};                   // of a part's kernels: it has one thread
+  std::vector<Pass> parts;               // [threads], of the running pass
+  std::vector<Scratch> part_scratch;     // [threads]
   std::vector<ForwardStats> part_stats;  // [threads]
-  std::vector<BatchItem> kept_items;   // [max_logit_rows]
+  std::vector<BatchItem> kept_items;     // [max_logit_rows]
   ForwardStats stats;
   int64_t num_rows = 0;
 
@@ -106,8 +108,8 @@ Pass Forward::Impl::Begin(std::span<const BatchItem> items, TapSink* taps) {
   return pass;
 }
 
-// Moves the rows that want logits to the front and drops the others. For the last layer to see them: what it caches of a
-// row is needed later, what it makes of one without logits is not.
+// Moves the rows that want logits to the front and drops the others. For the last layer to see them: what it caches of
+// a row is needed later, what it makes of one without logits is not.
 Pass Forward::Impl::OnlyLogitRows(const Pass& pass) {
   kept_items.clear();
   for (const BatchItem& item : pass.items) {
@@ -245,9 +247,10 @@ Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const Kerne
   // Asked before taken: the system promises memory that it does not have.
   const Error no_memory{
       Code::kNoMemory,
-      fmt::format("activations: {} MiB for {} batch tokens at a context of {} are needed, {} MiB are available; lower the "
-                  "context or the batch",
-                  bytes >> 20, options.max_batch_tokens, options.max_context, AvailableMemoryBytes() >> 20)};
+      fmt::format(
+          "activations: {} MiB for {} batch tokens at a context of {} are needed, {} MiB are available; lower the "
+          "context or the batch",
+          bytes >> 20, options.max_batch_tokens, options.max_context, AvailableMemoryBytes() >> 20)};
   if (bytes > AvailableMemoryBytes()) return Fail(no_memory);
   try {
     return std::unique_ptr<Forward>(

@@ -84,7 +84,8 @@ Scratch Scratch::Part(int64_t begin, int64_t end, int64_t thread) const {
   MINKE_DCHECK(end <= q_latent.dim(0));
   Scratch part = *this;
   const auto span_of_rows = [&](auto& span, int64_t per_row) {
-    if (!span.empty()) span = span.subspan(static_cast<size_t>(begin * per_row), static_cast<size_t>((end - begin) * per_row));
+    if (!span.empty())
+      span = span.subspan(static_cast<size_t>(begin * per_row), static_cast<size_t>((end - begin) * per_row));
   };
   span_of_rows(part.pos, 1);
   span_of_rows(part.pages, 1);
