@@ -139,6 +139,7 @@ void AddRunCommand(FlagSet program, CliContext& context) {
   auto flags = std::make_shared<RunFlags>();
   FlagSet verb = AddVerb(program, context, "run", "One answer", [flags, &context] { return Run(*flags, context); });
   AddModelFlags(verb, *flags);
+  AddDraftFlags(verb, *flags);
   verb.Words("PROMPT", flags->words, "What to ask; several words are joined. None or -: standard input");
   verb.Text("-f,--file", flags->file, "Read the prompt from this file");
   AddSamplingFlags(verb, *flags);

@@ -207,6 +207,7 @@ void AddScoreCommand(FlagSet program, CliContext& context) {
                          "Logits, intermediates and greedy ids of given token ids; perplexity of a text",
                          [flags, &context] { return Score(*flags, context); });
   AddModelFlags(verb, *flags);
+  AddDraftFlags(verb, *flags);
   verb.Text("--ids", flags->ids, "safetensors file with input_ids (I64, [S]), or input_ids.0, .1, ... as one batch");
   verb.Text("--out", flags->out, "Write logits, greedy_ids and taps to this safetensors file");
   verb.Number("--chunk", flags->chunk, 1, 1 << 20,

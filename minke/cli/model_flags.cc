@@ -11,6 +11,9 @@ void AddModelFlags(FlagSet verb, ModelFlags& flags) {
               "Longest prompt and answer, in tokens (default: what the model allows)");
   verb.Choice("--attention", flags.attention, {"dsa", "dense"}, "dsa, or dense for comparison");
   verb.Choice("--mla", flags.mla, {"absorbed", "expanded"}, "Form of the attention: absorbed or expanded");
+}
+
+void AddDraftFlags(FlagSet verb, ModelFlags& flags) {
   verb.Choice("--mtp", flags.mtp, {"off", "auto", "on"},
               "Drafts by the model's MTP layer: off, on, or auto: while they make it faster. Answers stay the same");
   verb.Number("--draft-tokens", flags.draft_tokens, 1, kMaxDraftTokens, "Tokens that --mtp drafts at once (default 1)");

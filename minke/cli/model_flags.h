@@ -28,6 +28,7 @@ struct ModelFlags {
 };
 
 void AddModelFlags(FlagSet verb, ModelFlags& flags);
+void AddDraftFlags(FlagSet verb, ModelFlags& flags);  // for verbs that write answers
 
 struct OpenedModel {
   ModelPath path;
