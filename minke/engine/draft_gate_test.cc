@@ -68,19 +68,21 @@ TEST(DraftGate, JudgesCrowdsOfDifferentSizeApart) {
 
 TEST(DraftGate, AnInterruptionDecidesNothing) {
   DraftGate gate;
+  int64_t drafted = 0;
   for (int64_t step = 0; step < 5000; ++step) {
     const bool drafts = gate.IsOpen(1);
-    const double wait = step % 10 == 0 ? 1000 : 0;  // another process had the core
+    drafted += drafts;
+    const double wait = drafts && step % 10 == 0 ? 1000 : 0;  // another process had the core
     gate.Report(1, drafts, drafts ? 2 : 1, wait + (drafts ? 1.5 : 1));
   }
-  EXPECT_TRUE(gate.IsOpen(1));
+  EXPECT_GT(drafted, 4500);
 }
 
 TEST(DraftGate, StepsOfTheOtherKindDoNotCount) {
   DraftGate gate;
   for (int64_t i = 0; i < 10 * DraftGate::kFirstStay; ++i) gate.Report(1, /*drafted=*/false, 1, 1);
-  EXPECT_TRUE(gate.IsOpen(1));
   EXPECT_EQ(Steps(gate, DraftGate::kFirstStay, 1, kPlain, kPays), DraftGate::kFirstStay);
+  EXPECT_FALSE(gate.IsOpen(1));  // only now the first trial
 }
 
 }  // namespace
