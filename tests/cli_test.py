@@ -290,6 +290,32 @@ def test_seed_and_stop():
     assert raw["usage"] == {"prompt_tokens": 4, "completion_tokens": 1, "total_tokens": 5}
 
 
+def test_drafts_change_the_facts_and_no_byte():
+    def run(*flags, env=None):
+        out = support.minke("run", "nano", QUESTION, "--think", *flags, env=env)
+        return out.stdout, out.stderr
+
+    for sampling in [["--temp", 0], ["--temp", 1, "--seed", 5, "--repeat-penalty", 1.1], ["--temp", 0, "--stop", ","], ["--temp", 0, "-n", 7]]:
+        plain, said = run(*sampling, "--mtp", "off")
+        assert "drafts accepted" not in said
+        for flags in [["--mtp", "on"], ["--mtp", "on", "--draft-tokens", 3], ["--mtp", "auto"], ["--mtp", "on", "-t", 1]]:
+            assert run(*sampling, *flags)[0] == plain, (sampling, flags)
+    assert re.search(r"; mtp \d+ of \d+ drafts accepted \(\d+\.\d %\);", run("--temp", 0, env={"MINKE_MTP": "on"})[1])
+
+    def facts(*flags):
+        return json.loads(support.minke("run", "nano", QUESTION, "--temp", 0, "--think", "--json", *flags).stdout)
+
+    on, off = facts("--mtp", "on"), facts("--mtp", "off")
+    assert off["mtp"] == {"mode": "off", "drafts": 0, "accepted_drafts": 0, "acceptance_rate": None}
+    assert on["mtp"]["mode"] == "on" and 0 < on["mtp"]["accepted_drafts"] <= on["mtp"]["drafts"]
+    assert on["mtp"]["acceptance_rate"] == on["mtp"]["accepted_drafts"] / on["mtp"]["drafts"]
+    for name in ["content", "reasoning_content", "usage", "selected_per_query", "visible_per_query"]:
+        assert on[name] == off[name]
+    fails(2, "run", "nano", "x", "--mtp", "maybe", says="--mtp")
+    fails(2, "run", "nano", "x", "--draft-tokens", 9, says="--draft-tokens")
+    fails(2, "score", support.GOLDEN / "v32", "--ids", support.GOLDEN / "v32" / "expected.safetensors", "--greedy", 1, "--mtp", "on", says="MTP layer")
+
+
 def test_broken_pipe_is_quiet():
     for arguments in [["run", "nano", QUESTION, "-q"], ["help", "run"], ["--version"]]:
         read, write = os.pipe()

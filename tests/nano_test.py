@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import support
 
@@ -86,6 +87,21 @@ def test_drafts_agree_as_often_as_stated(tmp_path):
             assert abs(right - case["mtp_hits"]) <= 2, f"prompt {case['id']}: {right}, stated {case['mtp_hits']}"
             hits, drafts = hits + right, drafts + len(guesses)
     assert hits / drafts == pytest.approx(0.935, abs=0.001), (hits, drafts)
+
+
+def test_the_engine_accepts_drafts_as_often(tmp_path):
+    """The same rate through `--mtp on`, which drafts only the token after those that are known; same continuations."""
+    cases = by_length(EXPECTED)[-64:]
+    source = tmp_path / "ids.safetensors"
+    save_file({f"input_ids.{i}": np.asarray(case["prompt_ids"], np.int64) for i, case in enumerate(cases)}, source)
+    length = len(cases[0]["output_ids"])  # nobody writes past the end of its answer
+    facts = {mode: json.loads(support.minke("score", "nano", "--ids", source, "--out", tmp_path / mode, "--greedy", length, "--mtp", mode,
+                                            "--json").stdout)["mtp"] for mode in ["on", "off"]}
+    on, off = load_file(tmp_path / "on"), load_file(tmp_path / "off")
+    for i, case in enumerate(cases):
+        assert on[f"greedy_ids.{i}"].tolist() == off[f"greedy_ids.{i}"].tolist() == case["output_ids"][:length]
+    assert facts["off"]["drafts"] == 0
+    assert facts["on"]["acceptance_rate"] == pytest.approx(0.935, abs=0.03), facts
 
 
 def solves(numbers, target, answer):

@@ -16,5 +16,7 @@ echo "== kernels"
 build/release/bench/minke_kernels_bench
 echo "== tokenizer"
 build/venv/bin/python bench/tokenizer_speed.py build/testdata/deepseek_v3
+echo "== speculative decoding"
+build/release/bench/minke_mtp_speed models/nano
 echo "== the built-in model"
 build/release/minke score nano --text models/nano/sample.txt

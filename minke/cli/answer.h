@@ -51,8 +51,8 @@ struct Answer {
 Result<Answer> StreamAnswer(const ChatModel& chat, const AnswerRequest& request, AnswerPrinter& printer,
                             const CliContext& context);
 
-// The line of facts: tokens, tokens/s, selected positions against context, attention, kernels, template, temperature,
-// seed.
+// The line of facts: tokens, tokens/s, selected positions against context, attention, drafts if there were any,
+// kernels, template, temperature, seed.
 std::string Facts(const ChatModel& chat, const AnswerRequest& request, const Answer& answer);
 double TokensPerSecond(const RequestStats& stats);  // of decoding
 

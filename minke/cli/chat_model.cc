@@ -10,7 +10,7 @@ Message TextMessage(std::string role, std::string content) {
 
 Result<std::unique_ptr<ChatModel>> ChatModel::Open(const ModelFlags& flags, const CliContext& context) {
   auto chat = std::unique_ptr<ChatModel>(new ChatModel);
-  EngineOptions options;
+  EngineOptions options = flags.engine_options();
   MINKE_ASSIGN(options.kernels, ChooseKernelSet(context.isa));
   chat->kernels_ = options.kernels;
   MINKE_ASSIGN(chat->opened_, OpenModel(flags, context));
@@ -23,10 +23,7 @@ Result<std::unique_ptr<ChatModel>> ChatModel::Open(const ModelFlags& flags, cons
     context.Note(chat->choice_.note);
   options.model = chat->opened_.model;
   options.num_threads = context.ThreadCount();
-  options.context = flags.context;
   options.max_sequences = 1;
-  options.attention = flags.attention_mode();
-  options.mla_form = flags.mla_form();
   options.token_bytes = [tokenizer = chat->tokenizer_.get()](TokenId id) { return tokenizer->TokenBytes(id); };
   MINKE_ASSIGN(chat->engine_, Engine::Open(options));
   chat->context_ = chat->engine_->stats().context;

@@ -192,6 +192,7 @@ void AddChatCommand(FlagSet program, CliContext& context) {
   FlagSet verb =
       AddVerb(program, context, "chat", "A conversation", [flags, &context] { return Chat(*flags, context); });
   AddModelFlags(verb, *flags);
+  AddDraftFlags(verb, *flags);
   AddSamplingFlags(verb, *flags);
   verb.Text("--system", flags->system, "System text of the conversation");
   verb.Switch("--think,!--no-think", flags->think, "Think first (default: where the model's format has it)");

@@ -83,6 +83,7 @@ Status PrintJson(const ChatModel& chat, const RunFlags& flags, const AnswerReque
   const double queries = static_cast<double>(std::max<int64_t>(1, stats.queries));
   json["selected_per_query"] = static_cast<double>(stats.selected_keys) / queries;
   json["visible_per_query"] = static_cast<double>(stats.visible_keys) / queries;
+  json["mtp"] = DraftsAsJson(flags, stats.drafts, stats.accepted_drafts);
   if (!request.raw) {
     json["template"] = std::string(Name(chat.choice().format));
     json["template_note"] = chat.choice().note;
@@ -138,6 +139,7 @@ void AddRunCommand(FlagSet program, CliContext& context) {
   auto flags = std::make_shared<RunFlags>();
   FlagSet verb = AddVerb(program, context, "run", "One answer", [flags, &context] { return Run(*flags, context); });
   AddModelFlags(verb, *flags);
+  AddDraftFlags(verb, *flags);
   verb.Words("PROMPT", flags->words, "What to ask; several words are joined. None or -: standard input");
   verb.Text("-f,--file", flags->file, "Read the prompt from this file");
   AddSamplingFlags(verb, *flags);

@@ -22,7 +22,7 @@ struct ScoreFlags : ModelFlags {
 };
 
 struct ScoreFacts {
-  int64_t tokens = 0, generated = 0;
+  int64_t tokens = 0, generated = 0, drafts = 0, accepted_drafts = 0;
   double seconds = 0, generated_seconds = 0;
   std::optional<Perplexity> perplexity;
 };
@@ -30,15 +30,12 @@ struct ScoreFacts {
 // Continuations by argmax through the engine; the end token does not stop them.
 Result<std::vector<std::vector<int64_t>>> ContinueGreedily(const ScoreFlags& flags, const CliContext& context,
                                                            std::shared_ptr<const Model> model, const KernelSet& kernels,
-                                                           std::span<const ScorePrompt> prompts) {
-  EngineOptions options;
+                                                           std::span<const ScorePrompt> prompts, ScoreFacts& facts) {
+  EngineOptions options = flags.engine_options();
   options.model = std::move(model);
   options.kernels = &kernels;
   options.num_threads = context.ThreadCount();
-  options.context = flags.context;
   options.prefill_chunk = flags.step ? 1 : flags.chunk;
-  options.attention = flags.attention_mode();
-  options.mla_form = flags.mla_form();
   MINKE_ASSIGN(const auto engine, Engine::Open(options));
   SamplingParams params;
   params.temperature = 0;
@@ -57,6 +54,9 @@ Result<std::vector<std::vector<int64_t>>> ContinueGreedily(const ScoreFlags& fla
       if (event.kind == GenerationEvent::Kind::kToken) continuations[i].push_back(event.token);
     } while (event.kind != GenerationEvent::Kind::kEnd);
     if (event.reason == FinishReason::kFailed) return Fail(event.error);
+    facts.generated += event.stats.generated_tokens;
+    facts.drafts += event.stats.drafts;
+    facts.accepted_drafts += event.stats.accepted_drafts;
   }
   return continuations;
 }
@@ -113,9 +113,8 @@ Status ScoreIds(const ScoreFlags& flags, const CliContext& context, std::shared_
   std::vector<std::vector<int64_t>> greedy;
   if (flags.greedy > 0) {
     const double start = MonotonicSeconds();
-    MINKE_ASSIGN(greedy, ContinueGreedily(flags, context, model, kernels, prompts));
+    MINKE_ASSIGN(greedy, ContinueGreedily(flags, context, model, kernels, prompts, facts));
     facts.generated_seconds = MonotonicSeconds() - start;
-    for (const auto& continuation : greedy) facts.generated += static_cast<int64_t>(continuation.size());
   }
   if (!keep) return {};
   std::vector<TensorToWrite> tensors = record.Tensors(suffixes);
@@ -151,6 +150,7 @@ Status Print(const ScoreFlags& flags, CliContext& context, const std::string& mo
     if (flags.greedy > 0) {
       json["generated_tokens"] = facts.generated;
       json["generated_seconds"] = facts.generated_seconds;
+      json["mtp"] = DraftsAsJson(flags, facts.drafts, facts.accepted_drafts);
     }
     if (facts.perplexity) {
       json["perplexity"] = facts.perplexity->value();
@@ -162,8 +162,10 @@ Status Print(const ScoreFlags& flags, CliContext& context, const std::string& mo
   }
   std::string text = fmt::format("tokens {}\nseconds {:.4f}\ntokens/s {:.1f}\n", facts.tokens, facts.seconds, rate);
   if (flags.greedy > 0) {
-    text += fmt::format("generated {} tokens in {:.4f} s, {:.1f} tokens/s\n", facts.generated, facts.generated_seconds,
-                        static_cast<double>(facts.generated) / std::max(facts.generated_seconds, 1e-9));
+    text +=
+        fmt::format("generated {} tokens in {:.4f} s, {:.1f} tokens/s, {}\n", facts.generated, facts.generated_seconds,
+                    static_cast<double>(facts.generated) / std::max(facts.generated_seconds, 1e-9),
+                    DescribeDrafts(facts.drafts, facts.accepted_drafts));
   }
   if (facts.perplexity) {
     text +=
@@ -205,6 +207,7 @@ void AddScoreCommand(FlagSet program, CliContext& context) {
                          "Logits, intermediates and greedy ids of given token ids; perplexity of a text",
                          [flags, &context] { return Score(*flags, context); });
   AddModelFlags(verb, *flags);
+  AddDraftFlags(verb, *flags);
   verb.Text("--ids", flags->ids, "safetensors file with input_ids (I64, [S]), or input_ids.0, .1, ... as one batch");
   verb.Text("--out", flags->out, "Write logits, greedy_ids and taps to this safetensors file");
   verb.Number("--chunk", flags->chunk, 1, 1 << 20,

@@ -13,6 +13,22 @@ void AddModelFlags(FlagSet verb, ModelFlags& flags) {
   verb.Choice("--mla", flags.mla, {"absorbed", "expanded"}, "Form of the attention: absorbed or expanded");
 }
 
+void AddDraftFlags(FlagSet verb, ModelFlags& flags) {
+  verb.Choice("--mtp", flags.mtp, {"off", "auto", "on"},
+              "Drafts by the model's MTP layer: off, on, or auto: while they make it faster. Answers stay the same");
+  verb.Number("--draft-tokens", flags.draft_tokens, 1, kMaxDraftTokens, "Tokens that --mtp drafts at once (default 1)");
+}
+
+EngineOptions ModelFlags::engine_options() const {
+  EngineOptions options;
+  options.context = context;
+  options.attention = attention_mode();
+  options.mla_form = mla_form();
+  options.speculation = mtp == "off" ? Speculation::kOff : mtp == "on" ? Speculation::kAlways : Speculation::kAuto;
+  options.draft_tokens = draft_tokens;
+  return options;
+}
+
 Status ModelFlags::CheckGiven() const {
   if (!model.empty()) return {};
   return Fail(Code::kInvalidArgument, "no model given: name {}", "a folder, a hub name or \"nano\"");
@@ -35,6 +51,19 @@ std::string DescribeAttention(const ModelConfig& config, Attention attention) {
   if (!config.has_indexer()) return "mla-dense (the model has no indexer)";
   if (attention == Attention::kDense) return fmt::format("dense (asked for; the model selects {})", config.index_topk);
   return fmt::format("dsa (selects {})", config.index_topk);
+}
+
+std::string DescribeDrafts(int64_t drafts, int64_t accepted) {
+  if (drafts == 0) return "no drafts";
+  return fmt::format("{} of {} drafts accepted ({:.1f} %)", accepted, drafts,
+                     100 * static_cast<double>(accepted) / static_cast<double>(drafts));
+}
+
+OrderedJson DraftsAsJson(const ModelFlags& flags, int64_t drafts, int64_t accepted) {
+  OrderedJson json = {{"mode", flags.mtp}, {"drafts", drafts}, {"accepted_drafts", accepted}};
+  json["acceptance_rate"] =
+      drafts > 0 ? OrderedJson(static_cast<double>(accepted) / static_cast<double>(drafts)) : nullptr;
+  return json;
 }
 
 Status CheckMemory(double bytes, std::string_view what) {

@@ -1,11 +1,14 @@
-// The flags of every verb that computes: which model, how much context, which form of attention.
+// The flags of every verb that computes: which model, how much context, which form of attention, and whether the model
+// drafts.
 #pragma once
 
 #include <memory>
 #include <string>
 
+#include "minke/base/json.h"
 #include "minke/cli/command.h"
 #include "minke/cli/model_path.h"
+#include "minke/engine/engine.h"
 #include "minke/model/forward.h"
 #include "minke/model/model.h"
 
@@ -14,14 +17,18 @@ namespace minke {
 struct ModelFlags {
   std::string model;
   int64_t context = 0;  // tokens; 0: what the model allows
-  std::string attention = "dsa", mla = "absorbed";
+  std::string attention = "dsa", mla = "absorbed", mtp = "auto";
+  int64_t draft_tokens = 1;
 
   Attention attention_mode() const { return attention == "dense" ? Attention::kDense : Attention::kDsa; }
   Status CheckGiven() const;  // kInvalidArgument when there is no model
   MlaForm mla_form() const { return mla == "expanded" ? MlaForm::kExpanded : MlaForm::kAbsorbed; }
+  // The fields of these flags; the verb adds what is its own.
+  EngineOptions engine_options() const;
 };
 
 void AddModelFlags(FlagSet verb, ModelFlags& flags);
+void AddDraftFlags(FlagSet verb, ModelFlags& flags);  // for verbs that write answers
 
 struct OpenedModel {
   ModelPath path;
@@ -32,6 +39,11 @@ Result<OpenedModel> OpenModel(const ModelFlags& flags, const CliContext& context
 
 // "dsa (32 of the context)", "dense (asked for; the model selects 32)" or "mla-dense (the model has no indexer)".
 std::string DescribeAttention(const ModelConfig& config, Attention attention);
+
+// "61 of 65 drafts accepted (93.8 %)", or "no drafts".
+std::string DescribeDrafts(int64_t drafts, int64_t accepted);
+// The same for --json: {"mode", "drafts", "accepted_drafts", "acceptance_rate"}, the rate null without drafts.
+OrderedJson DraftsAsJson(const ModelFlags& flags, int64_t drafts, int64_t accepted);
 
 // kNoMemory with both numbers when `bytes` for `what` cannot be had.
 Status CheckMemory(double bytes, std::string_view what);

@@ -79,16 +79,14 @@ Status ScoreRunner::Run(std::span<const std::span<const TokenId>> prompts, Score
 // The MTP layer at position p reads the main hidden state of p and the token at p + 1, so the last position has none.
 void ScoreRunner::RunMtp(std::span<const std::span<const TokenId>> prompts, std::span<const RecordRows> rows,
                          std::span<const PageTable> tables, ScoreRecord& record) {
-  const auto hidden = forward_->hidden();
-  const int64_t width = hidden.dim(1);
-  std::vector<float> kept;  // [rows that have a next token, width]
+  std::vector<int32_t> kept;  // rows that have a next token
   std::vector<RecordRows> mtp_rows;
   std::vector<BatchItem> items;
   int64_t row = 0;
   for (const RecordRows& part : rows) {
     const auto prompt = prompts[part.prompt];
     const int64_t count = std::min(part.count, static_cast<int64_t>(prompt.size()) - 1 - part.first_pos);
-    for (int64_t i = 0; i < count; ++i) kept.insert(kept.end(), hidden[row + i].begin(), hidden[row + i].end());
+    for (int64_t i = 0; i < count; ++i) kept.push_back(static_cast<int32_t>(row + i));
     row += part.count;
     if (count <= 0) continue;
     mtp_rows.push_back({part.prompt, part.first_pos, count});
@@ -97,8 +95,7 @@ void ScoreRunner::RunMtp(std::span<const std::span<const TokenId>> prompts, std:
   }
   if (items.empty()) return;
   record.Begin(mtp_rows, /*mtp=*/true);
-  const TensorView<const float, 2> input(kept.data(), {static_cast<int64_t>(kept.size()) / width, width});
-  record.Logits(forward_->RunMtp(items, input, &record));
+  record.Logits(forward_->RunMtp(items, forward_->hidden(), kept, &record));
 }
 
 }  // namespace minke

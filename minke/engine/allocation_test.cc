@@ -53,10 +53,21 @@ TEST(Allocation, TheCounterCounts) {
 }
 
 TEST(Allocation, AHundredDecodeStepsAllocateNothing) {
-  constexpr int64_t kFirst = 20, kLast = kFirst + 100;
-  for (const int threads : {1, 2}) {
+  constexpr int64_t kFirst = 20, kLast = kFirst + 300;  // drafts bring several tokens a step
+  struct Case {
+    int threads;
+    Speculation speculation;
+    int64_t draft_tokens;
+  };
+  for (const auto& [threads, speculation, draft_tokens] : {Case{1, Speculation::kOff, 1},
+                                                           {2, Speculation::kOff, 1},
+                                                           {1, Speculation::kAlways, 1},
+                                                           {2, Speculation::kAlways, 3},
+                                                           {2, Speculation::kAuto, 1}}) {
     EngineOptions options = NanoOptions();
     options.num_threads = threads;
+    options.speculation = speculation;
+    options.draft_tokens = draft_tokens;
     options.token_bytes = [](TokenId) { return std::string_view("ab"); };
     auto engine = OpenEngine(options);
     ASSERT_NE(engine, nullptr);
@@ -67,7 +78,7 @@ TEST(Allocation, AHundredDecodeStepsAllocateNothing) {
     params[2].repetition_penalty = 1.2f, params[2].frequency_penalty = 0.1f, params[2].logit_bias = {{7, -1}};
     params[3].stop = {"ba!", "abac"}, params[3].logprobs = true, params[3].top_logprobs = 20;
     for (SamplingParams& p : params) {
-      p.seed = 1, p.ignore_eos = true, p.max_tokens = 400;
+      p.seed = 1, p.ignore_eos = true, p.max_tokens = 800;
       if (&p == &params[0]) continue;
       ASSERT_TRUE(engine->Submit(Examples()[0].prompt, p, {}).has_value());
     }
@@ -90,6 +101,7 @@ TEST(Allocation, AHundredDecodeStepsAllocateNothing) {
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return ended; });
     EXPECT_EQ(counted, 0) << threads << " threads";
+    EXPECT_EQ(engine->stats().drafts > 0, speculation != Speculation::kOff);
   }
 }
 

@@ -67,11 +67,20 @@ Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
     return Fail(Code::kInvalidArgument, "prefill_chunk ({}) and cache_bytes ({}) cannot be negative",
                 options.prefill_chunk, options.cache_bytes);
   }
+  if (options.draft_tokens < 1 || options.draft_tokens > kMaxDraftTokens) {
+    return Fail(Code::kInvalidArgument, "draft_tokens is {}, allowed is 1 to {}", options.draft_tokens,
+                kMaxDraftTokens);
+  }
+  if (options.speculation == Speculation::kAlways && !options.model->has_mtp()) {
+    return Fail(Code::kInvalidArgument, "the model has no MTP layer, which speculative decoding needs");
+  }
 
   Worker::Parts parts;
   parts.model = options.model;
   parts.kernels = options.kernels;
   parts.attention = options.attention;
+  parts.speculation = options.model->has_mtp() ? options.speculation : Speculation::kOff;
+  parts.draft_tokens = parts.speculation == Speculation::kOff ? 0 : options.draft_tokens;
   parts.token_bytes = options.token_bytes;
   if (!parts.kernels) {
     MINKE_ASSIGN(parts.kernels, ChooseKernelSet(""));
@@ -80,7 +89,7 @@ Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
   const CacheLayout layout = options.model->cache_layout();
   const int64_t page_bytes = layout.page_floats() * static_cast<int64_t>(sizeof(float));
   const ForwardOptions forward{.max_batch_tokens = options.max_batch_tokens,
-                               .max_logit_rows = options.max_sequences,
+                               .max_logit_rows = options.max_sequences * (1 + parts.draft_tokens),
                                .max_context = parts.context,
                                .attention = options.attention,
                                .mla_form = options.mla_form};
@@ -136,6 +145,7 @@ Result<RequestId> Engine::Submit(std::vector<TokenId> prompt, SamplingParams par
   request->prompt_tokens = prompt_tokens;
   request->tokens = std::move(prompt);
   request->tokens.reserve(prompt_tokens + params.max_tokens);
+  request->drafts.reserve(kMaxDraftTokens);
   request->seed = params.seed ? *params.seed : FreshSeed();
   if (params.has_penalties()) request->history = TokenHistory(request->tokens, params.max_tokens, limits_.vocab_size);
   request->stop = StopMatcher(params.stop, params.stop_after);

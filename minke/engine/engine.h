@@ -18,6 +18,14 @@
 
 namespace minke {
 
+// Speculative decoding by the model's MTP layer (drafter.h); it changes no byte of any answer.
+enum class Speculation {
+  kOff,     // the MTP layer does not run
+  kAuto,    // where the model has the layer, and while drafts pay (draft_gate.h)
+  kAlways,  // refused when the model has no MTP layer
+};
+inline constexpr int64_t kMaxDraftTokens = 8;
+
 struct EngineOptions {
   std::shared_ptr<const Model> model;
   const KernelSet* kernels = nullptr;  // null: the best this CPU has
@@ -29,6 +37,8 @@ struct EngineOptions {
   int64_t cache_bytes = 0;     // 0: max_sequences whole contexts, but at most half of the available memory
   Attention attention = Attention::kDsa;
   MlaForm mla_form = MlaForm::kAbsorbed;
+  Speculation speculation = Speculation::kAuto;
+  int64_t draft_tokens = 1;  // guessed for one sequence at once; those after the first read the layer's own output
   // The bytes of a token, for text and stop strings; the result must stay valid as long as the engine. Empty: no
   // text, and stop strings are refused.
   std::function<std::string_view(TokenId)> token_bytes;
@@ -44,9 +54,10 @@ struct EngineStats {
   int64_t generated_tokens = 0;
   int64_t preemptions = 0;
   int64_t steps = 0;
-  int64_t prefill_rows = 0, decode_rows = 0;  // tokens that ran; recomputed ones count as prefill
+  int64_t prefill_rows = 0, decode_rows = 0;  // tokens that ran; recomputed ones count as prefill, drafts as decode
+  int64_t drafts = 0, accepted_drafts = 0;    // that ran; of those, the ones that were right
   double prefill_s = 0, decode_s = 0;         // step time; a mixed step is split by rows
-  int64_t queries = 0, selected_keys = 0, visible_keys = 0;
+  int64_t queries = 0, selected_keys = 0, visible_keys = 0;  // of the rows above, in the main model's layers
 };
 
 class Engine {

@@ -16,18 +16,6 @@
 namespace minke {
 namespace {
 
-const SamplingParams kGreedy{.temperature = 0, .max_tokens = 400};
-
-// Shows token t as "<t>".
-std::string_view BracketBytes(TokenId token) {
-  static const std::vector<std::string> all = [] {
-    std::vector<std::string> names;
-    for (int id = 0; id < 512; ++id) names.push_back(fmt::format("<{}>", id));
-    return names;
-  }();
-  return all[token];
-}
-
 TEST(Engine, BadRequestsAreRefusedWithNumbers) {
   EngineOptions options = NanoOptions();
   options.context = 300;
@@ -99,6 +87,8 @@ TEST(Engine, BadOptionsAreRefused) {
             "prefill_chunk (-1) and cache_bytes (0) cannot be negative");
   EXPECT_EQ(refusal([](EngineOptions& o) { o.max_sequences = 129; }, Code::kInvalidArgument),
             "max_sequences is 129, allowed is 1 to max_batch_tokens (128)");
+  EXPECT_EQ(refusal([](EngineOptions& o) { o.draft_tokens = 0; }, Code::kInvalidArgument),
+            "draft_tokens is 0, allowed is 1 to 8");
   EXPECT_NE(refusal([](EngineOptions& o) { o.cache_bytes = int64_t{1} << 50; }, Code::kNoMemory), "opened");
   EXPECT_NE(refusal([](EngineOptions& o) { o.cache_bytes = 1; }, Code::kNoMemory), "opened");
 }
@@ -165,70 +155,6 @@ TEST(Engine, LogprobsBelongToTheChosenTokens) {
     EXPECT_EQ(answer->tops[i][0].logprob, answer->logprobs[i]);
     EXPECT_LE(answer->logprobs[i], 0);
   }
-}
-
-// A mixed bag of requests: prompts, lengths and every kind of sampling.
-std::vector<SamplingParams> MixedParams(size_t count) {
-  std::vector<SamplingParams> all(count);
-  for (size_t i = 0; i < count; ++i) {
-    SamplingParams& params = all[i];
-    params.seed = 100 + i;
-    params.max_tokens = 20 + static_cast<int64_t>(i * 37 % 90);
-    params.ignore_eos = i % 3 == 0;
-    params.logprobs = true;
-    params.temperature = i % 4 == 0 ? 0.f : 0.8f;
-    if (i % 5 == 1) params.top_p = 0.9f;
-    if (i % 5 == 2) params.top_k = 8, params.repetition_penalty = 1.1f;
-    if (i % 5 == 3) params.min_p = 0.05f, params.presence_penalty = 0.3f, params.frequency_penalty = 0.2f;
-    if (i % 5 == 4) params.logit_bias = {{31, -2}, {330, 1.5f}};
-  }
-  return all;
-}
-
-struct Outcome {
-  std::vector<TokenId> tokens;
-  std::vector<float> logprobs;  // of the model's logits: equal bits, not near ones
-  bool operator==(const Outcome&) const = default;
-};
-
-std::vector<Outcome> EachAlone(const EngineOptions& options, const std::vector<SamplingParams>& params) {
-  auto engine = OpenEngine(options);
-  std::vector<Outcome> outcomes;
-  for (size_t i = 0; i < params.size(); ++i) {
-    const auto answer = Ask(*engine, Examples()[i].prompt, params[i]);
-    EXPECT_NE(answer->reason, FinishReason::kFailed) << answer->error.message;
-    outcomes.push_back({answer->tokens, answer->logprobs});
-  }
-  return outcomes;
-}
-
-// Submits at random moments of others' lives; some strangers come and are cancelled in between.
-std::vector<Outcome> AllTogether(Engine& engine, const std::vector<SamplingParams>& params, unsigned seed) {
-  std::mt19937 rng(seed);
-  const size_t count = params.size();
-  std::vector<size_t> order(count);
-  std::iota(order.begin(), order.end(), 0);
-  std::ranges::shuffle(order, rng);
-  std::vector<Submitted> submitted(count);
-  std::vector<Submitted> strangers;
-  for (size_t n = 0; n < count; ++n) {
-    submitted[order[n]] = Submit(engine, Examples()[order[n]].prompt, params[order[n]]);
-    if (rng() % 3 == 0) {
-      strangers.push_back(
-          Submit(engine, Examples()[100 + n].prompt, {.seed = rng(), .max_tokens = 200, .ignore_eos = true}));
-    }
-    if (rng() % 3 == 0 && !strangers.empty()) engine.Cancel(strangers[rng() % strangers.size()].id);
-    if (rng() % 2 == 0) submitted[order[rng() % (n + 1)]].answer->WaitForTokens(rng() % 20);
-  }
-  for (const Submitted& stranger : strangers) engine.Cancel(stranger.id);
-  std::vector<Outcome> outcomes;
-  for (const Submitted& one : submitted) {
-    one.answer->WaitForEnd();
-    EXPECT_EQ(one.answer->endings(), 1);
-    outcomes.push_back({one.answer->tokens, one.answer->logprobs});
-  }
-  for (const Submitted& stranger : strangers) stranger.answer->WaitForEnd();
-  return outcomes;
 }
 
 TEST(Engine, AnAnswerDoesNotDependOnCompanyChunksThreadsOrPages) {
@@ -359,6 +285,7 @@ TEST(Engine, SeedsAreHonouredAndFreshOnesAreTold) {
 TEST(Engine, StatsOfRequestsAddUpToTheModels) {
   for (const Attention attention : {Attention::kDsa, Attention::kDense}) {
     EngineOptions options = NanoOptions();
+    options.speculation = Speculation::kOff;  // the engine's sums have the rows of wrong drafts too
     options.attention = attention;
     auto engine = OpenEngine(options);
     ASSERT_NE(engine, nullptr);
@@ -439,6 +366,22 @@ class BrokenNano : public testing::Test {
     EXPECT_TRUE(model.has_value()) << (model ? "" : model.error().message);
     return model ? std::shared_ptr<const Model>(std::move(*model)) : nullptr;
   }
+  // Every byte of one BF16 or F32 tensor becomes 0xff.
+  void FillWithNan(const std::string& tensor) {
+    for (const auto& shard : Shards()) {
+      std::fstream file(shard, std::ios::in | std::ios::out | std::ios::binary);
+      uint64_t header_size = 0;
+      file.read(reinterpret_cast<char*>(&header_size), 8);
+      std::string header(header_size, ' ');
+      file.read(header.data(), static_cast<std::streamsize>(header_size));
+      const auto json = ParseJson(header, "header");
+      ASSERT_TRUE(json.has_value());
+      if (!json->contains(tensor)) continue;
+      const std::vector<int64_t> offsets = (*json)[tensor]["data_offsets"];
+      file.seekp(static_cast<std::streamoff>(8 + header_size) + offsets[0]);
+      for (int64_t i = offsets[0]; i < offsets[1]; ++i) file.put('\xff');
+    }
+  }
   std::vector<std::filesystem::path> Shards() const {
     std::vector<std::filesystem::path> shards;
     for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
@@ -473,19 +416,7 @@ TEST_F(BrokenNano, AFileThatShrinksFailsRequestsAndNotTheProcess) {
 }
 
 TEST_F(BrokenNano, LogitsWithoutNumbersFailTheRequestAndTheNextOneToo) {
-  for (const auto& shard : Shards()) {  // model.norm.weight (BF16) becomes NaN
-    std::fstream file(shard, std::ios::in | std::ios::out | std::ios::binary);
-    uint64_t header_size = 0;
-    file.read(reinterpret_cast<char*>(&header_size), 8);
-    std::string header(header_size, ' ');
-    file.read(header.data(), static_cast<std::streamsize>(header_size));
-    const auto json = ParseJson(header, "header");
-    ASSERT_TRUE(json.has_value());
-    if (!json->contains("model.norm.weight")) continue;
-    const std::vector<int64_t> offsets = (*json)["model.norm.weight"]["data_offsets"];
-    file.seekp(static_cast<std::streamoff>(8 + header_size) + offsets[0]);
-    for (int64_t i = offsets[0]; i < offsets[1]; ++i) file.put('\xff');
-  }
+  FillWithNan("model.norm.weight");
   EngineOptions options = NanoOptions();
   options.model = Open();
   ASSERT_NE(options.model, nullptr);
@@ -501,6 +432,18 @@ TEST_F(BrokenNano, LogitsWithoutNumbersFailTheRequestAndTheNextOneToo) {
   }
   EXPECT_EQ(engine->stats().failed, 2);
   EXPECT_EQ(engine->stats().pages_used, 0);
+}
+
+TEST_F(BrokenNano, AnMtpLayerWithoutNumbersCostsDraftsAndNoAnswer) {
+  FillWithNan("model.layers.4.shared_head.norm.weight");
+  EngineOptions options = NanoOptions();
+  options.model = Open();
+  ASSERT_NE(options.model, nullptr);
+  options.speculation = Speculation::kAlways;
+  auto engine = OpenEngine(options);
+  ASSERT_NE(engine, nullptr);
+  EXPECT_EQ(Ask(*engine, Examples()[0].prompt, kGreedy)->tokens, Examples()[0].output);
+  EXPECT_EQ(engine->stats().drafts, 0);
 }
 
 }  // namespace

@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <numeric>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -135,6 +138,18 @@ class Answer {
   int endings_ = 0;
 };
 
+inline const SamplingParams kGreedy{.temperature = 0, .max_tokens = 400};
+
+// Shows token t as "<t>".
+inline std::string_view BracketBytes(TokenId token) {
+  static const std::vector<std::string> all = [] {
+    std::vector<std::string> names;
+    for (int id = 0; id < 512; ++id) names.push_back(fmt::format("<{}>", id));
+    return names;
+  }();
+  return all[token];
+}
+
 struct Submitted {
   RequestId id = 0;
   std::shared_ptr<Answer> answer = std::make_shared<Answer>();
@@ -152,6 +167,70 @@ inline std::shared_ptr<Answer> Ask(Engine& engine, const std::vector<TokenId>& p
   const Submitted submitted = Submit(engine, prompt, params);
   submitted.answer->WaitForEnd();
   return submitted.answer;
+}
+
+// A mixed bag of requests: prompts, lengths and every kind of sampling.
+inline std::vector<SamplingParams> MixedParams(size_t count) {
+  std::vector<SamplingParams> all(count);
+  for (size_t i = 0; i < count; ++i) {
+    SamplingParams& params = all[i];
+    params.seed = 100 + i;
+    params.max_tokens = 20 + static_cast<int64_t>(i * 37 % 90);
+    params.ignore_eos = i % 3 == 0;
+    params.logprobs = true;
+    params.temperature = i % 4 == 0 ? 0.f : 0.8f;
+    if (i % 5 == 1) params.top_p = 0.9f;
+    if (i % 5 == 2) params.top_k = 8, params.repetition_penalty = 1.1f;
+    if (i % 5 == 3) params.min_p = 0.05f, params.presence_penalty = 0.3f, params.frequency_penalty = 0.2f;
+    if (i % 5 == 4) params.logit_bias = {{31, -2}, {330, 1.5f}};
+  }
+  return all;
+}
+
+struct Outcome {
+  std::vector<TokenId> tokens;
+  std::vector<float> logprobs;  // of the model's logits: equal bits, not near ones
+  bool operator==(const Outcome&) const = default;
+};
+
+inline std::vector<Outcome> EachAlone(const EngineOptions& options, const std::vector<SamplingParams>& params) {
+  auto engine = OpenEngine(options);
+  std::vector<Outcome> outcomes;
+  for (size_t i = 0; i < params.size(); ++i) {
+    const auto answer = Ask(*engine, Examples()[i].prompt, params[i]);
+    EXPECT_NE(answer->reason, FinishReason::kFailed) << answer->error.message;
+    outcomes.push_back({answer->tokens, answer->logprobs});
+  }
+  return outcomes;
+}
+
+// Submits at random moments of others' lives; some strangers come and are cancelled in between.
+inline std::vector<Outcome> AllTogether(Engine& engine, const std::vector<SamplingParams>& params, unsigned seed) {
+  std::mt19937 rng(seed);
+  const size_t count = params.size();
+  std::vector<size_t> order(count);
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::shuffle(order, rng);
+  std::vector<Submitted> submitted(count);
+  std::vector<Submitted> strangers;
+  for (size_t n = 0; n < count; ++n) {
+    submitted[order[n]] = Submit(engine, Examples()[order[n]].prompt, params[order[n]]);
+    if (rng() % 3 == 0) {
+      strangers.push_back(
+          Submit(engine, Examples()[100 + n].prompt, {.seed = rng(), .max_tokens = 200, .ignore_eos = true}));
+    }
+    if (rng() % 3 == 0 && !strangers.empty()) engine.Cancel(strangers[rng() % strangers.size()].id);
+    if (rng() % 2 == 0) submitted[order[rng() % (n + 1)]].answer->WaitForTokens(rng() % 20);
+  }
+  for (const Submitted& stranger : strangers) engine.Cancel(stranger.id);
+  std::vector<Outcome> outcomes;
+  for (const Submitted& one : submitted) {
+    one.answer->WaitForEnd();
+    EXPECT_EQ(one.answer->endings(), 1);
+    outcomes.push_back({one.answer->tokens, one.answer->logprobs});
+  }
+  for (const Submitted& stranger : strangers) stranger.answer->WaitForEnd();
+  return outcomes;
 }
 
 }  // namespace minke

@@ -19,6 +19,7 @@ struct Request {
   int64_t prompt_tokens = 0;
   SamplingParams params;
   TokenSink sink;
+  std::vector<TokenId> drafts;  // guesses of the tokens that come next
   uint64_t seed = 0;
   TokenHistory history;
   StopMatcher stop;

@@ -31,22 +31,25 @@ Sampler::Sampler(const KernelSet& kernels, int64_t vocab_size)
   candidates_.reserve(vocab_size);
 }
 
-Result<Sample> Sampler::Draw(std::span<const float> logits, const SamplingParams& params, const TokenHistory& history,
-                             uint64_t seed, int64_t index) {
+Result<TokenId> Sampler::Choose(std::span<const float> logits, const SamplingParams& params,
+                                const TokenHistory& history, uint64_t seed, int64_t index) {
   MINKE_CHECK(logits.size() == adjusted_.size());
   MINKE_TRY(CheckLogits(logits));
   const std::span<const float> adjusted = Adjust(logits, params, history);
-
-  Sample sample;
   if (params.temperature == 0) {
-    sample.token = static_cast<TokenId>(kernels_.argmax(adjusted.data(), static_cast<int64_t>(adjusted.size())));
-  } else {
-    KeepTopK(adjusted, params);
-    Soften(adjusted, params.temperature);
-    if (params.top_p < 1) KeepTopP(params.top_p);
-    if (params.min_p > 0) KeepMinP(params.min_p);
-    sample.token = Pick(Philox(seed, params.stream).Uniform(static_cast<uint64_t>(index)));
+    return static_cast<TokenId>(kernels_.argmax(adjusted.data(), static_cast<int64_t>(adjusted.size())));
   }
+  KeepTopK(adjusted, params);
+  Soften(adjusted, params.temperature);
+  if (params.top_p < 1) KeepTopP(params.top_p);
+  if (params.min_p > 0) KeepMinP(params.min_p);
+  return Pick(Philox(seed, params.stream).Uniform(static_cast<uint64_t>(index)));
+}
+
+Result<Sample> Sampler::Draw(std::span<const float> logits, const SamplingParams& params, const TokenHistory& history,
+                             uint64_t seed, int64_t index) {
+  Sample sample;
+  MINKE_ASSIGN(sample.token, Choose(logits, params, history, seed, index));
   if (params.logprobs) {
     const float log_sum = kernels_.log_sum_exp(logits.data(), static_cast<int64_t>(logits.size()));
     sample.logprob = logits[sample.token] - log_sum;

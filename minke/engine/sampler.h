@@ -50,6 +50,9 @@ class Sampler {
   // params.has_penalties(). Errors: kFailed when the logits hold NaN or +inf or nothing finite.
   Result<Sample> Draw(std::span<const float> logits, const SamplingParams& params, const TokenHistory& history,
                       uint64_t seed, int64_t index);
+  // The same token without its log-probabilities.
+  Result<TokenId> Choose(std::span<const float> logits, const SamplingParams& params, const TokenHistory& history,
+                         uint64_t seed, int64_t index);
 
  private:
   struct Candidate {

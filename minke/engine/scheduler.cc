@@ -32,8 +32,11 @@ Status Scheduler::Add(RequestId id, int64_t prompt_tokens, int64_t max_tokens) {
   MINKE_CHECK(line_.empty() || line_.back().id < id);
   MINKE_CHECK(prompt_tokens >= 1 && max_tokens >= 1);
   MINKE_TRY(CheckFits(pool_.num_pages(), prompt_tokens, max_tokens));
-  const int64_t most_pages = PagePool::PagesFor(MostRows(prompt_tokens, max_tokens));
-  line_.push_back({.id = id, .known = prompt_tokens, .table = PageTable(pool_, most_pages)});
+  const int64_t most_rows = MostRows(prompt_tokens, max_tokens);
+  line_.push_back({.id = id,
+                   .known = prompt_tokens,
+                   .most_rows = most_rows,
+                   .table = PageTable(pool_, PagePool::PagesFor(most_rows))});
   return {};
 }
 
@@ -42,26 +45,45 @@ std::span<const PlanItem> Scheduler::Schedule() {
   Admit();
   plan_.clear();
   int64_t budget = options_.max_batch_tokens;
+  int64_t spare = budget - num_running_;  // rows that drafts may take: one stays for each running sequence
   for (int64_t i = 0; i < num_running_; ++i) {
     if (line_[i].remaining() != 1) continue;
-    Plan(line_[i], 1);
-    --budget;
+    const int64_t num_drafts = RoomForDrafts(line_[i], std::min(line_[i].proposed, spare));
+    Plan(line_[i], 1, num_drafts);
+    budget -= 1 + num_drafts;
+    spare -= num_drafts;
   }
-  // At most max_sequences - 1 tokens are gone when somebody still prefills, so the oldest gets at least one.
+  // One row at least is left for each that still prefills, so the oldest of them gets one.
   int64_t prefill = std::min(budget, options_.prefill_chunk);
   for (int64_t i = 0; i < num_running_ && prefill > 0; ++i) {
     const int64_t count = std::min(line_[i].remaining(), prefill);
     if (count <= 0) continue;
-    Plan(line_[i], count);
+    Plan(line_[i], count, 0);
     prefill -= count;
   }
   return plan_;
 }
 
-void Scheduler::Plan(Sequence& sequence, int64_t count) {
+// How many of `most` drafts have a place in the sequence's pages and in free ones.
+int64_t Scheduler::RoomForDrafts(Sequence& sequence, int64_t most) {
+  PageTable& table = sequence.table;
+  const int64_t wanted = PagePool::PagesFor(sequence.known + most);
+  const int64_t pages = std::min(wanted, table.size() + pool_.free_pages());
+  if (pages > table.size()) MINKE_CHECK(table.Grow(pages).has_value());
+  return std::min(most, table.size() * kPageTokens - sequence.known);
+}
+
+void Scheduler::Plan(Sequence& sequence, int64_t count, int64_t num_drafts) {
   const int64_t begin = sequence.computed, end = begin + count;
-  plan_.push_back({sequence.id, begin, end, end == sequence.known, sequence.table.pages()});
+  plan_.push_back({.id = sequence.id,
+                   .begin = begin,
+                   .end = end,
+                   .num_drafts = num_drafts,
+                   .wants_logits = end == sequence.known,
+                   .pages = sequence.table.pages()});
   sequence.computed = end;
+  sequence.proposed = 0;
+  sequence.drafted = num_drafts;
 }
 
 void Scheduler::GrowRunning() {
@@ -75,7 +97,7 @@ void Scheduler::GrowRunning() {
 void Scheduler::PreemptYoungest() {
   Sequence& youngest = line_[--num_running_];
   youngest.table.Clear();
-  youngest.computed = 0;
+  youngest.computed = youngest.proposed = 0;
   ++num_preemptions_;
 }
 
@@ -96,11 +118,21 @@ std::deque<Scheduler::Sequence>::iterator Scheduler::Find(RequestId id) {
   return found != line_.end() && found->id == id ? found : line_.end();
 }
 
-void Scheduler::Append(RequestId id) {
+void Scheduler::Append(RequestId id, int64_t num_tokens) {
   const auto found = Find(id);
   MINKE_CHECK(found != line_.end());
   MINKE_CHECK(found->remaining() == 0);
-  ++found->known;
+  MINKE_CHECK(num_tokens >= 1 && num_tokens <= 1 + found->drafted);
+  found->known += num_tokens;
+  found->computed += num_tokens - 1;
+  found->drafted = 0;
+}
+
+void Scheduler::Propose(RequestId id, int64_t num_drafts) {
+  const auto found = Find(id);
+  MINKE_CHECK(found != line_.end());
+  MINKE_CHECK(found->remaining() == 1 && num_drafts >= 0 && found->known + num_drafts <= found->most_rows);
+  found->proposed = num_drafts;
 }
 
 bool Scheduler::Remove(RequestId id) {

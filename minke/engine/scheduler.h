@@ -2,7 +2,9 @@
 // clocks: a test calls Schedule() by hand. One thread at a time.
 //
 // Sequences stand in one line, in order of arrival; the front part of the line runs, the rest waits.
-//   - A step takes first one token of every sequence that decodes, then prompt chunks of the oldest others.
+//   - A step takes first one token of every sequence that decodes, each with its drafts (guesses of its next tokens,
+//     which run as rows after the known ones), then prompt chunks of the oldest others.
+//   - Drafts take what is left: a row that no running sequence needs, a page that is free.
 //   - The head of the waiting part starts when a place and pages for all its known tokens are free. Nobody
 //     overtakes, so nobody starves.
 //   - When a running sequence needs a page and none is free, the youngest running one gives all of its pages
@@ -28,10 +30,12 @@ struct SchedulerOptions {
 };
 
 // Tokens [begin, end) of sequence `id` run; rows [0, begin) are in its pages. `wants_logits`: end is all that is
-// known, so the caller samples the next token and calls Append or Remove.
+// known, so the caller samples the next token, or several if drafts were right, and calls Append or Remove. Drafts run
+// as rows [end, end + num_drafts).
 struct PlanItem {
   RequestId id = 0;
   int64_t begin = 0, end = 0;
+  int64_t num_drafts = 0;
   bool wants_logits = false;
   std::span<float* const> pages;
 };
@@ -51,8 +55,12 @@ class Scheduler {
   // The next step, which the caller carries out before it calls again; empty when there is nothing to do. Valid
   // until the next call, but for the items' pages: those go with Remove.
   std::span<const PlanItem> Schedule();
-  // One more token is known.
-  void Append(RequestId id);
+  // More tokens are known: one, and one for each draft of the last step that was right. Rows of wrong drafts count as
+  // never written.
+  void Append(RequestId id, int64_t num_tokens = 1);
+  // The next tokens of a sequence that decodes have been guessed: the next step may run that many drafts or fewer. What
+  // it does not run is forgotten. The guessed tokens' rows must be within prompt_tokens + max_tokens - 1.
+  void Propose(RequestId id, int64_t num_drafts);
   // Ended or cancelled, at any moment between steps. False if `id` is unknown.
   bool Remove(RequestId id);
 
@@ -65,6 +73,9 @@ class Scheduler {
     RequestId id;
     int64_t known;         // prompt and generated tokens
     int64_t computed = 0;  // of these, rows in the cache
+    int64_t proposed = 0;  // drafts for the next step
+    int64_t drafted = 0;   // rows after `computed` that the last step has filled with drafts
+    int64_t most_rows;
     PageTable table;
     int64_t remaining() const { return known - computed; }
   };
@@ -72,7 +83,8 @@ class Scheduler {
   void GrowRunning();
   void Admit();
   void PreemptYoungest();
-  void Plan(Sequence& sequence, int64_t count);
+  int64_t RoomForDrafts(Sequence& sequence, int64_t most);
+  void Plan(Sequence& sequence, int64_t count, int64_t num_drafts);
 
   PagePool& pool_;
   const SchedulerOptions options_;

@@ -19,19 +19,21 @@ struct Range {
   RequestId id;
   int64_t begin, end;
   bool wants_logits;
+  int64_t num_drafts = 0;
   bool operator==(const Range&) const = default;
 };
 void PrintTo(const Range& r, std::ostream* out) {
   *out << r.id << "[" << r.begin << "," << r.end << (r.wants_logits ? ")*" : ")");
+  if (r.num_drafts > 0) *out << "+" << r.num_drafts;
 }
 
-// One step; whoever wants logits gets one more token.
-std::vector<Range> Step(Scheduler& scheduler) {
+// One step; whoever wants logits gets one more token, and `right` more if it ran drafts.
+std::vector<Range> Step(Scheduler& scheduler, int64_t right = 0) {
   std::vector<Range> ranges;
   for (const PlanItem& item : scheduler.Schedule())
-    ranges.push_back({item.id, item.begin, item.end, item.wants_logits});
+    ranges.push_back({item.id, item.begin, item.end, item.wants_logits, item.num_drafts});
   for (const Range& range : ranges) {
-    if (range.wants_logits) scheduler.Append(range.id);
+    if (range.wants_logits) scheduler.Append(range.id, 1 + std::min(right, range.num_drafts));
   }
   return ranges;
 }
@@ -107,6 +109,53 @@ TEST(Scheduler, TheYoungestIsPutBackWhenPagesRunOutAndComputedAgain) {
   EXPECT_EQ(Step(scheduler), (Ranges{{2, 128, 129, true}}));
 }
 
+TEST(Scheduler, DraftsRunOnceBehindTheKnownToken) {
+  auto pool = MakePool(4);
+  Scheduler scheduler(*pool, {.max_batch_tokens = 16, .max_sequences = 4, .prefill_chunk = 16});
+  ASSERT_TRUE(scheduler.Add(1, 3, 100));
+  EXPECT_EQ(Step(scheduler), (Ranges{{1, 0, 3, true}}));
+  scheduler.Propose(1, 2);
+  EXPECT_EQ(Step(scheduler, /*right=*/2), (Ranges{{1, 3, 4, true, 2}}));  // 3, 4, 5 are in the cache
+  scheduler.Propose(1, 2);
+  EXPECT_EQ(Step(scheduler, /*right=*/1), (Ranges{{1, 6, 7, true, 2}}));
+  scheduler.Propose(1, 2);
+  EXPECT_EQ(Step(scheduler, /*right=*/0), (Ranges{{1, 8, 9, true, 2}}));
+  EXPECT_EQ(Step(scheduler), (Ranges{{1, 9, 10, true}}));  // nothing was proposed anew
+}
+
+TEST(Scheduler, DraftsTakeOnlyRowsThatNobodyNeeds) {
+  auto pool = MakePool(16);
+  Scheduler scheduler(*pool, {.max_batch_tokens = 6, .max_sequences = 4, .prefill_chunk = 6});
+  for (RequestId id : {1, 2}) ASSERT_TRUE(scheduler.Add(id, 2, 100));
+  EXPECT_EQ(Step(scheduler), (Ranges{{1, 0, 2, true}, {2, 0, 2, true}}));
+  ASSERT_TRUE(scheduler.Add(3, 9, 100));
+  for (RequestId id : {1, 2}) scheduler.Propose(id, 2);
+  // Six rows, one for each of the three; what is left goes to the drafts of the oldest.
+  EXPECT_EQ(Step(scheduler), (Ranges{{1, 2, 3, true, 2}, {2, 2, 3, true, 1}, {3, 0, 1, false}}));
+}
+
+TEST(Scheduler, DraftsTakeOnlyPagesThatAreFree) {
+  auto pool = MakePool(2);
+  Scheduler scheduler(*pool, {.max_batch_tokens = 128, .max_sequences = 4, .prefill_chunk = 128});
+  ASSERT_TRUE(scheduler.Add(1, 62, 60));
+  EXPECT_EQ(Step(scheduler), (Ranges{{1, 0, 62, true}}));
+  ASSERT_TRUE(scheduler.Add(2, 1, 2));
+  scheduler.Propose(1, 3);
+  EXPECT_EQ(Step(scheduler), (Ranges{{1, 62, 63, true, 3}}));  // the second page was free; now 2 has to wait
+  EXPECT_TRUE(scheduler.Remove(1));
+
+  ASSERT_TRUE(scheduler.Add(3, 62, 60));
+  EXPECT_EQ(Step(scheduler), (Ranges{{2, 0, 1, true}}));
+  EXPECT_TRUE(scheduler.Remove(2));
+  EXPECT_EQ(Step(scheduler), (Ranges{{3, 0, 62, true}}));
+  ASSERT_TRUE(scheduler.Add(4, 1, 2));
+  PageTable other(*pool, 1);
+  ASSERT_TRUE(other.Grow(1));
+  scheduler.Propose(3, 3);
+  EXPECT_EQ(Step(scheduler), (Ranges{{3, 62, 63, true, 1}}));
+  EXPECT_EQ(scheduler.num_preemptions(), 0);
+}
+
 // A life of random arrivals, ends and cancellations, checked step by step against the plainest model: how many
 // tokens each sequence has, and a value that every (sequence, position) leaves in its cache row.
 class Life {
@@ -130,10 +179,11 @@ class Life {
   }
   int64_t preemptions() const { return scheduler_.num_preemptions(); }
   int64_t ended() const { return ended_; }
+  int64_t drafts() const { return drafts_; }
 
  private:
   struct Naive {
-    int64_t prompt, max_tokens, known, computed = 0;
+    int64_t prompt, max_tokens, known, computed = 0, proposed = 0;
   };
   int64_t Below(int64_t n) { return static_cast<int64_t>(rng_() % static_cast<uint64_t>(n)); }
   static float Value(RequestId id, int64_t pos) { return static_cast<float>(static_cast<int64_t>(id) * 1000 + pos); }
@@ -173,7 +223,8 @@ class Life {
       ASSERT_LT(item.begin, item.end);
       ASSERT_LE(item.end, naive.known);
       ASSERT_EQ(item.wants_logits, item.end == naive.known);
-      ASSERT_GE(std::ssize(item.pages) * kPageTokens, item.end);
+      ASSERT_LE(item.num_drafts, naive.proposed);
+      ASSERT_GE(std::ssize(item.pages) * kPageTokens, item.end + item.num_drafts);
       for (int64_t pos = 0; pos < item.end; ++pos) {
         float& row = item.pages[pos / kPageTokens][pos % kPageTokens];
         if (pos >= item.begin) row = Value(item.id, pos);
@@ -181,8 +232,9 @@ class Life {
       }
       const bool decode = naive.known - item.begin == 1;
       ASSERT_FALSE(decode && prefilling) << "decode comes first";
+      ASSERT_TRUE(decode || item.num_drafts == 0);
       prefilling |= !decode;
-      tokens += item.end - item.begin;
+      tokens += item.end - item.begin + item.num_drafts;
       prefill += decode ? 0 : item.end - item.begin;
       oldest_runs |= item.id == alive_.begin()->first;
       naive.computed = item.end;
@@ -197,13 +249,24 @@ class Life {
     for (const PlanItem& item : items) {
       if (!item.wants_logits) continue;
       Naive& naive = alive_[item.id];
-      if (++naive.known - naive.prompt == naive.max_tokens || Below(300) == 0) {
+      const int64_t right = Below(item.num_drafts + 1);
+      for (int64_t i = 0; i < item.num_drafts; ++i) {  // what wrong drafts leave must never be read
+        const int64_t pos = item.end + i;
+        item.pages[pos / kPageTokens][pos % kPageTokens] = i < right ? Value(item.id, pos) : -1;
+      }
+      naive.computed = item.end + right;
+      naive.known += 1 + right;
+      drafts_ += item.num_drafts;
+      const int64_t left = naive.prompt + naive.max_tokens - naive.known;
+      if (left == 0 || Below(300) == 0) {
         ASSERT_TRUE(scheduler_.Remove(item.id));
         alive_.erase(item.id);
         ++ended_;
-      } else {
-        scheduler_.Append(item.id);
+        continue;
       }
+      scheduler_.Append(item.id, 1 + right);
+      naive.proposed = Below(std::min<int64_t>(left, 4));
+      if (naive.proposed > 0) scheduler_.Propose(item.id, naive.proposed);
     }
   }
 
@@ -213,11 +276,11 @@ class Life {
   Scheduler scheduler_;
   std::map<RequestId, Naive> alive_;
   RequestId last_id_ = 0;
-  int64_t ended_ = 0, restarted_ = 0, preempted_ = 0;
+  int64_t ended_ = 0, drafts_ = 0, restarted_ = 0, preempted_ = 0;
 };
 
 TEST(Scheduler, RandomLivesKeepEveryPromise) {
-  int64_t preemptions = 0, ended = 0;
+  int64_t preemptions = 0, ended = 0, drafts = 0;
   unsigned seed = 0;
   for (const SchedulerOptions& options :
        {SchedulerOptions{1, 1, 1}, SchedulerOptions{8, 8, 8}, SchedulerOptions{16, 4, 7}, SchedulerOptions{64, 16, 64},
@@ -229,10 +292,12 @@ TEST(Scheduler, RandomLivesKeepEveryPromise) {
       if (testing::Test::HasFatalFailure()) return;
       preemptions += life.preemptions();
       ended += life.ended();
+      drafts += life.drafts();
     }
   }
   EXPECT_GT(preemptions, 50);
   EXPECT_GT(ended, 1000);
+  EXPECT_GT(drafts, 1000);
 }
 
 }  // namespace

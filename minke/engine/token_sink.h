@@ -33,10 +33,12 @@ struct TokenEvent {
 
 struct RequestStats {
   int64_t prompt_tokens = 0, generated_tokens = 0;
-  double queue_s = 0;    // accepted -> first step
-  double prefill_s = 0;  // first step -> first token
-  double decode_s = 0;   // first token -> end
-  // Summed over every token that ran and every layer with attention.
+  double queue_s = 0;                       // accepted -> first step
+  double prefill_s = 0;                     // first step -> first token
+  double decode_s = 0;                      // first token -> end
+  int64_t drafts = 0, accepted_drafts = 0;  // by speculative decoding: guessed tokens that ran, those that were right
+  // Summed over every token that ran and every layer with attention; wrong drafts and the MTP layer do not count, so
+  // the numbers are the same with and without drafts.
   int64_t queries = 0, selected_keys = 0, visible_keys = 0;
 };
 

@@ -25,7 +25,13 @@ Engine::Worker::Worker(Parts parts)
     : parts_(std::move(parts)),
       scheduler_(*parts_.pages, parts_.scheduler),
       sampler_(*parts_.kernels, parts_.model->config().vocab_size) {
+  if (parts_.speculation != Speculation::kOff) {
+    drafter_ = std::make_unique<Drafter>(*parts_.forward, sampler_, parts_.scheduler.max_sequences,
+                                         parts_.scheduler.max_batch_tokens);
+  }
   batch_.reserve(parts_.scheduler.max_sequences);
+  batch_tokens_.reserve(parts_.scheduler.max_batch_tokens);
+  kept_rows_.reserve(parts_.scheduler.max_sequences);
   ended_.reserve(parts_.scheduler.max_sequences);
   totals_.context = parts_.context;
   totals_.pages_total = parts_.pages->num_pages();
@@ -125,16 +131,11 @@ void Engine::Worker::Step() {
 
 void Engine::Worker::RunPlan(std::span<const PlanItem> plan) {
   const Request::Clock::time_point begin = Request::Clock::now();
-  batch_.clear();
   for (const PlanItem& item : plan) {
     Request& request = *requests_.at(item.id);
     if (request.started == Request::Clock::time_point{}) request.started = begin;
-    batch_.push_back({.tokens = std::span(request.tokens).subspan(item.begin, item.end - item.begin),
-                      .first_pos = item.begin,
-                      .pages = item.pages,
-                      .logits = item.wants_logits ? BatchItem::Logits::kLast : BatchItem::Logits::kNone});
   }
-  const TensorView<const float, 2> logits = parts_.forward->Run(batch_);
+  const TensorView<const float, 2> logits = RunModel(plan);
   // Weights that turned into zeros under the step (a file that shrank) give numbers, but no answer.
   if (const Status health = parts_.model->Health(); !health) {
     {
@@ -144,40 +145,82 @@ void Engine::Worker::RunPlan(std::span<const PlanItem> plan) {
     EndAll(FinishReason::kFailed, health.error());
     return;
   }
-  Account(plan, Seconds(begin, Request::Clock::now()));
+  StepCounts counts = Count(plan);
   Progress(plan);
+  kept_rows_.clear();
   int64_t row = 0;
   for (const PlanItem& item : plan) {
-    if (item.wants_logits) SampleNext(*requests_.at(item.id), logits[row++]);
+    kept_rows_.push_back(item.end - item.begin);
+    if (!item.wants_logits) continue;
+    const int64_t new_tokens = TakeTokens(item, logits.Rows(row, row + 1 + item.num_drafts));
+    kept_rows_.back() += std::max<int64_t>(new_tokens - 1, 0);
+    counts.new_tokens += new_tokens;
+    row += 1 + item.num_drafts;
   }
+  if (drafter_) Draft(plan, counts);
+  CountTime(counts, Seconds(begin, Request::Clock::now()));
 }
 
-void Engine::Worker::Account(std::span<const PlanItem> plan, double seconds) {
-  const ForwardStats& work = parts_.forward->stats();
-  int64_t rows = 0, decode_rows = 0;
+TensorView<const float, 2> Engine::Worker::RunModel(std::span<const PlanItem> plan) {
+  batch_.clear();
+  batch_tokens_.clear();  // never grows beyond its room, so the items' spans stay valid
   for (const PlanItem& item : plan) {
-    rows += item.end - item.begin;
+    const Request& request = *requests_.at(item.id);
+    const auto first = std::ssize(batch_tokens_);
+    batch_tokens_.insert(batch_tokens_.end(), request.tokens.begin() + item.begin, request.tokens.begin() + item.end);
+    batch_tokens_.insert(batch_tokens_.end(), request.drafts.begin(), request.drafts.begin() + item.num_drafts);
+    // Drafts follow a single known token, so all rows of such an item are wanted.
+    batch_.push_back({.tokens = std::span<const TokenId>(batch_tokens_).subspan(first),
+                      .first_pos = item.begin,
+                      .pages = item.pages,
+                      .logits = !item.wants_logits     ? BatchItem::Logits::kNone
+                                : item.num_drafts == 0 ? BatchItem::Logits::kLast
+                                                       : BatchItem::Logits::kAll});
+  }
+  return parts_.forward->Run(batch_);
+}
+
+// Counts what has run. Requests are told of known tokens only; those of right drafts follow when they are known.
+Engine::Worker::StepCounts Engine::Worker::Count(std::span<const PlanItem> plan) {
+  StepCounts counts;
+  for (const PlanItem& item : plan) {
+    Request& request = *requests_.at(item.id);
+    const int64_t rows = item.end - item.begin;
     // A row after the prompt that stands alone decodes; several at once are recomputed.
-    decode_rows += item.end - item.begin == 1 && item.begin >= requests_.at(item.id)->prompt_tokens;
+    const bool decodes = rows == 1 && item.begin >= request.prompt_tokens;
+    (decodes ? counts.decode_rows : counts.prefill_rows) += rows;
+    counts.drafts += item.num_drafts;
+    counts.sequences += item.wants_logits;
+    request.stats.drafts += item.num_drafts;
+    CountKeys(request, item.begin, item.end);
   }
-  const ModelConfig& config = parts_.model->config();
-  const bool sparse = parts_.attention == Attention::kDsa && config.has_indexer();
-  const int64_t layers = work.queries / rows;
-  for (const PlanItem& item : plan) {
-    RequestStats& stats = requests_.at(item.id)->stats;
-    stats.queries += layers * (item.end - item.begin);
-    stats.visible_keys += layers * KeysRead(item.begin, item.end, item.end);
-    stats.selected_keys += layers * KeysRead(item.begin, item.end, sparse ? config.index_topk : item.end);
-  }
+  counts.decode_rows += counts.drafts;
+  const ForwardStats& work = parts_.forward->stats();
   ++totals_.steps;
-  totals_.prefill_rows += rows - decode_rows;
-  totals_.decode_rows += decode_rows;
-  const double decode_s = seconds * static_cast<double>(decode_rows) / static_cast<double>(rows);
-  totals_.decode_s += decode_s;
-  totals_.prefill_s += seconds - decode_s;
+  totals_.prefill_rows += counts.prefill_rows;
+  totals_.decode_rows += counts.decode_rows;
+  totals_.drafts += counts.drafts;
   totals_.queries += work.queries;
   totals_.selected_keys += work.selected_keys;
   totals_.visible_keys += work.visible_keys;
+  return counts;
+}
+
+void Engine::Worker::CountKeys(Request& request, int64_t begin, int64_t end) {
+  const ModelConfig& config = parts_.model->config();
+  const bool sparse = parts_.attention == Attention::kDsa && config.has_indexer();
+  const int64_t layers = config.num_hidden_layers;
+  request.stats.queries += layers * (end - begin);
+  request.stats.visible_keys += layers * KeysRead(begin, end, end);
+  request.stats.selected_keys += layers * KeysRead(begin, end, sparse ? config.index_topk : end);
+}
+
+void Engine::Worker::CountTime(const StepCounts& counts, double seconds) {
+  const double rows = static_cast<double>(counts.prefill_rows + counts.decode_rows);
+  const double decode_s = seconds * static_cast<double>(counts.decode_rows) / rows;
+  totals_.decode_s += decode_s;
+  totals_.prefill_s += seconds - decode_s;
+  if (counts.prefill_rows == 0) gate_.Report(counts.sequences, counts.drafts > 0, counts.new_tokens, seconds);
 }
 
 void Engine::Worker::Progress(std::span<const PlanItem> plan) {
@@ -188,22 +231,71 @@ void Engine::Worker::Progress(std::span<const PlanItem> plan) {
   }
 }
 
-void Engine::Worker::SampleNext(Request& request, std::span<const float> logits) {
-  const Result<Sample> sample =
-      sampler_.Draw(logits, request.params, request.history, request.seed, request.generated());
-  if (!sample) {
-    End(request.id, FinishReason::kFailed,
-        {sample.error().code, fmt::format("{}, after {} tokens", sample.error().message, request.tokens.size())});
-    return;
+// The next token of a sequence, from the row of its last known one. If that is what the draft of the next row guessed,
+// the next row's logits are those of the token after it, and so on. Returns how many tokens there were.
+int64_t Engine::Worker::TakeTokens(const PlanItem& item, TensorView<const float, 2> logits) {
+  Request& request = *requests_.at(item.id);
+  for (int64_t i = 0;; ++i) {
+    const Result<Sample> sample =
+        sampler_.Draw(logits[i], request.params, request.history, request.seed, request.generated());
+    if (!sample) {
+      End(request.id, FinishReason::kFailed,
+          {sample.error().code, fmt::format("{}, after {} tokens", sample.error().message, request.tokens.size())});
+      return i;
+    }
+    const bool right = i < item.num_drafts && sample->token == request.drafts[i];
+    request.stats.accepted_drafts += right;
+    totals_.accepted_drafts += right;
+    if (const std::optional<FinishReason> reason = Take(request, *sample)) {
+      End(request.id, *reason);
+      return i + 1;
+    }
+    // A cancelled request gets no further token, as if each had a step of its own.
+    if (!right || IsCancelled(request.id)) {
+      scheduler_.Append(request.id, i + 1);
+      return i + 1;
+    }
+    CountKeys(request, item.end + i, item.end + i + 1);
   }
+}
+
+std::optional<FinishReason> Engine::Worker::Take(Request& request, const Sample& sample) {
   if (request.generated() == 0) request.first_token = Request::Clock::now();
-  request.tokens.push_back(sample->token);
-  if (request.params.has_penalties()) request.history.AddOutput(sample->token);
+  request.tokens.push_back(sample.token);
+  if (request.params.has_penalties()) request.history.AddOutput(sample.token);
   ++totals_.generated_tokens;
-  if (const std::optional<FinishReason> reason = Deliver(request, *sample)) {
-    End(request.id, *reason);
-  } else {
-    scheduler_.Append(request.id);
+  return Deliver(request, sample);
+}
+
+bool Engine::Worker::IsCancelled(RequestId id) const {
+  std::lock_guard lock(mutex_);
+  return std::ranges::find(cancels_, id) != cancels_.end();
+}
+
+// Guesses what follows, for the next step. Nothing is guessed that the request could not take any more.
+void Engine::Worker::Draft(std::span<const PlanItem> plan, const StepCounts& counts) {
+  const bool open = parts_.speculation == Speculation::kAlways || gate_.IsOpen(counts.sequences);
+  drafter_->Begin();
+  int64_t row = 0;
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const PlanItem& item = plan[i];
+    if (const auto found = requests_.find(item.id); found != requests_.end()) {
+      Request& request = *found->second;
+      const int64_t room = request.params.max_tokens - request.generated() - 1;
+      drafter_->Add({.request = request,
+                     .pages = item.pages,
+                     .pos = item.begin,
+                     .count = kept_rows_[i],
+                     .row = row,
+                     .num_drafts = open && item.wants_logits ? std::min(parts_.draft_tokens, room) : 0});
+    }
+    row += item.end - item.begin + item.num_drafts;
+  }
+  drafter_->Run();
+  for (const PlanItem& item : plan) {
+    const auto found = requests_.find(item.id);
+    if (found == requests_.end() || found->second->drafts.empty()) continue;
+    scheduler_.Propose(item.id, std::ssize(found->second->drafts));
   }
 }
 

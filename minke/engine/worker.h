@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "minke/base/thread_pool.h"
+#include "minke/engine/draft_gate.h"
+#include "minke/engine/drafter.h"
 #include "minke/engine/engine.h"
 #include "minke/engine/page_pool.h"
 #include "minke/engine/request.h"
@@ -33,6 +35,8 @@ class Engine::Worker {
     const KernelSet* kernels = nullptr;
     int64_t context = 0;
     Attention attention = Attention::kDsa;
+    Speculation speculation = Speculation::kOff;  // the other two: the model has an MTP layer
+    int64_t draft_tokens = 0;
     std::function<std::string_view(TokenId)> token_bytes;
   };
   explicit Worker(Parts parts);
@@ -49,14 +53,27 @@ class Engine::Worker {
     Error error;
   };
 
+  // What one step runs and brings.
+  struct StepCounts {
+    int64_t prefill_rows = 0, decode_rows = 0, drafts = 0;
+    int64_t sequences = 0;  // that want a token
+    int64_t new_tokens = 0;
+  };
+
   void Loop();
   bool TakeMail();  // waits while there is nothing to do; false when the engine ends
   void Step();
   void RunPlan(std::span<const PlanItem> plan);
-  void Account(std::span<const PlanItem> plan, double seconds);
+  TensorView<const float, 2> RunModel(std::span<const PlanItem> plan);
+  StepCounts Count(std::span<const PlanItem> plan);
+  void CountKeys(Request& request, int64_t begin, int64_t end);
   void Progress(std::span<const PlanItem> plan);
-  void SampleNext(Request& request, std::span<const float> logits);
+  int64_t TakeTokens(const PlanItem& item, TensorView<const float, 2> logits);
+  std::optional<FinishReason> Take(Request& request, const Sample& sample);
   std::optional<FinishReason> Deliver(Request& request, const Sample& sample);
+  bool IsCancelled(RequestId id) const;
+  void Draft(std::span<const PlanItem> plan, const StepCounts& counts);
+  void CountTime(const StepCounts& counts, double seconds);
   bool IsEos(TokenId token) const;
   void End(RequestId id, FinishReason reason, Error error = {});
   void EndAll(FinishReason reason, const Error& error);
@@ -67,7 +84,11 @@ class Engine::Worker {
   Scheduler scheduler_;
   Sampler sampler_;
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;
+  std::unique_ptr<Drafter> drafter_;  // null without speculation
+  DraftGate gate_;
   std::vector<BatchItem> batch_;                    // [plan]
+  std::vector<TokenId> batch_tokens_;               // [max_batch_tokens]; known ones, then drafts, for each item
+  std::vector<int64_t> kept_rows_;                  // [plan]: of an item's rows, those of known tokens
   std::vector<Ended> ended_;                        // of this step, told once the statistics are out
   std::vector<std::unique_ptr<Request>> new_mail_;  // swapped with inbox_, so that both keep their room
   std::vector<RequestId> new_cancels_;

@@ -152,13 +152,17 @@ void CountKeys(const Pass& pass) {
 
 }  // namespace
 
+void CacheRows(const Pass& pass, const LayerWeights& w, int64_t layer) {
+  CacheLatents(pass, w, layer);
+  if (pass.selects()) CacheIndexKeys(pass, w, layer);
+}
+
 void RunAttention(const Pass& pass, const LayerWeights& w, int64_t layer) {
   Scratch& s = pass.s;
   const int64_t n = pass.num_rows;
   Queries(pass, w);
-  CacheLatents(pass, w, layer);
-  if (pass.c.has_indexer() && pass.options.attention == Attention::kDsa) {
-    RunIndexer(pass, w, layer);
+  if (pass.selects()) {
+    SelectKeys(pass, w, layer);
   } else {
     std::ranges::fill(s.num_selected.first(static_cast<size_t>(n)), kSelectsAll);
   }

@@ -38,20 +38,21 @@ void RouteRows(const Pass& pass, const LayerWeights& w) {
 void GroupByExpert(const Pass& pass) {
   Scratch& s = pass.s;
   const int64_t n = pass.num_rows, k = pass.c.num_experts_per_tok;
-  std::ranges::fill(s.expert_begin, 0);
+  const auto expert_begin = s.expert_begin[0];
+  std::ranges::fill(expert_begin, 0);
   for (int64_t r = 0; r < n; ++r)
-    for (int32_t e : s.experts[r]) ++s.expert_begin[static_cast<size_t>(e) + 1];
-  for (size_t e = 1; e < s.expert_begin.size(); ++e) s.expert_begin[e] += s.expert_begin[e - 1];
+    for (int32_t e : s.experts[r]) ++expert_begin[static_cast<size_t>(e) + 1];
+  for (size_t e = 1; e < expert_begin.size(); ++e) expert_begin[e] += expert_begin[e - 1];
   for (int64_t r = n - 1; r >= 0; --r)
     for (int64_t slot = 0; slot < k; ++slot) {
       // Filling each group from its end leaves expert_begin[e + 1] at the group's start.
       const size_t at =
-          static_cast<size_t>(--s.expert_begin[static_cast<size_t>(s.experts[r][static_cast<size_t>(slot)]) + 1]);
+          static_cast<size_t>(--expert_begin[static_cast<size_t>(s.experts[r][static_cast<size_t>(slot)]) + 1]);
       s.expert_rows[at] = static_cast<int32_t>(r);
       s.expert_slots[at] = static_cast<int32_t>(slot);
     }
-  for (size_t e = 0; e + 1 < s.expert_begin.size(); ++e) s.expert_begin[e] = s.expert_begin[e + 1];
-  s.expert_begin.back() = static_cast<int32_t>(n * k);
+  for (size_t e = 0; e + 1 < expert_begin.size(); ++e) expert_begin[e] = expert_begin[e + 1];
+  expert_begin.back() = static_cast<int32_t>(n * k);
 }
 
 void RunMoe(const Pass& pass, const LayerWeights& w, int64_t layer) {
@@ -70,7 +71,7 @@ void RunMoe(const Pass& pass, const LayerWeights& w, int64_t layer) {
   }
   GroupByExpert(pass);
   for (size_t e = 0; e < w.experts.size(); ++e) {
-    const int64_t begin = s.expert_begin[e], count = s.expert_begin[e + 1] - begin;
+    const int64_t begin = s.expert_begin[0][e], count = s.expert_begin[0][e + 1] - begin;
     if (count == 0) continue;
     const auto in = s.expert_in.Rows(0, count), out = s.expert_out.Rows(0, count);
     for (int64_t i = 0; i < count; ++i)

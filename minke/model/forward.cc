@@ -10,7 +10,21 @@
 namespace minke {
 namespace {
 constexpr int64_t kMostRows = 1 << 18;  // tasks of one fork are counted in 20 bits
+
+int64_t WidestMatrix(const Model& model) {
+  struct Widest {
+    int64_t size = 0;
+    void Matrix(const std::string&, const WeightView&, int64_t rows, int64_t cols) {
+      size = std::max(size, rows * cols);
+    }
+    void Vector(const std::string&, const std::vector<float>&, int64_t) {}
+  } widest;
+  LayerWeights layer;
+  for (int64_t i = 0; i < model.config().num_hidden_layers; ++i) layer.ForEachTensor(model.config(), i, widest);
+  return widest.size;
 }
+
+}  // namespace
 
 struct Forward::Impl {
   Impl(const Model& m, const KernelSet& k, ThreadPool& p, const ForwardOptions& o, size_t arena_bytes)
@@ -21,8 +35,14 @@ struct Forward::Impl {
         layout(m.cache_layout()),
         rope(m.config()),
         softmax_scale(SoftmaxScale(m.config())),
+        widest_matrix(WidestMatrix(m)),
         arena(arena_bytes),
-        s(arena, m.config(), options, p.num_threads(), m.has_mtp()) {}
+        s(arena, m.config(), options, p.num_threads(), m.has_mtp()) {
+    parts.reserve(static_cast<size_t>(p.num_threads()));
+    part_scratch.reserve(static_cast<size_t>(p.num_threads()));
+    part_stats.resize(static_cast<size_t>(p.num_threads()));
+    kept_items.reserve(static_cast<size_t>(o.max_logit_rows));
+  }
 
   const Model& model;
   const KernelSet& kernels;
@@ -31,14 +51,27 @@ struct Forward::Impl {
   const CacheLayout layout;
   const Rope rope;
   const float softmax_scale;
+  const int64_t widest_matrix;  // multiply-adds of one row and the largest matrix of a layer
   Arena arena;
   Scratch s;
+  ThreadPool alone{1};                   // of a part's kernels: it has one thread
+  std::vector<Pass> parts;               // [threads], of the running pass
+  std::vector<Scratch> part_scratch;     // [threads]
+  std::vector<ForwardStats> part_stats;  // [threads]
+  std::vector<BatchItem> kept_items;     // [max_logit_rows]
   ForwardStats stats;
   int64_t num_rows = 0;
 
   Pass Begin(std::span<const BatchItem> items, TapSink* taps);
-  void RunLayer(const Pass& pass, int64_t layer);
-  void TapSelection(const Pass& pass, int64_t layer);
+  Pass OnlyLogitRows(const Pass& pass);
+  bool SplitsRows(const Pass& pass) const;
+  std::span<const Pass> Parts(const Pass& pass);
+  template <class F>
+  void ForParts(std::span<const Pass> some, F&& f);
+  void AddStats(std::span<const Pass> some);
+  void BeginLayer(const Pass& pass, int64_t layer) const;
+  void FinishLayer(const Pass& pass, int64_t layer) const;
+  void TapSelection(const Pass& pass, int64_t layer) const;
   TensorView<const float, 2> RunHead(const Pass& pass, const WeightView& head);
 };
 
@@ -75,23 +108,103 @@ Pass Forward::Impl::Begin(std::span<const BatchItem> items, TapSink* taps) {
   return pass;
 }
 
-// h += attention(rmsnorm(h)); h += ffn(rmsnorm(h))
-void Forward::Impl::RunLayer(const Pass& pass, int64_t layer) {
+// Moves the rows that want logits to the front and drops the others. For the last layer to see them: what it caches of
+// a row is needed later, what it makes of one without logits is not.
+Pass Forward::Impl::OnlyLogitRows(const Pass& pass) {
+  kept_items.clear();
+  for (const BatchItem& item : pass.items) {
+    if (item.logits == BatchItem::Logits::kNone) continue;
+    kept_items.push_back(item);
+    if (item.logits == BatchItem::Logits::kLast) kept_items.back().tokens = item.tokens.last(1);
+  }
+  for (int64_t i = 0; i < pass.num_logit_rows; ++i) {
+    const size_t to = static_cast<size_t>(i), from = static_cast<size_t>(s.logit_rows[to]);
+    s.logit_rows[to] = static_cast<int32_t>(i);
+    if (from == to) continue;
+    s.pos[to] = s.pos[from];
+    s.pages[to] = s.pages[from];
+    for (const auto& view : {s.cos, s.sin, s.x, s.x_norm}) std::ranges::copy(view[from], view[i].begin());
+  }
+  Pass kept = pass;
+  kept.items = kept_items;
+  kept.num_rows = num_rows = pass.num_logit_rows;
+  return kept;
+}
+
+// A small model's matrices are not worth a second thread for one row each, so a step of few rows would be one thread's.
+// Instead each thread takes rows of its own through whole layers; they wait for each other once a layer, where a row
+// reads what the others have put into the cache. A big model's threads share the reading of each matrix.
+bool Forward::Impl::SplitsRows(const Pass& pass) const {
+  return widest_matrix <= kGrainMultiplyAdds && pool.num_threads() > 1 && pass.num_rows <= kAttentionTile &&
+         options.mla_form == MlaForm::kAbsorbed && !pass.taps;
+}
+
+// The passes that threads work on, one each: the whole one, whose kernels are split, or ranges of its rows. Valid until
+// the next call.
+std::span<const Pass> Forward::Impl::Parts(const Pass& pass) {
+  parts.clear();
+  part_scratch.clear();
+  if (!SplitsRows(pass)) {
+    parts.push_back(pass);
+    return parts;
+  }
+  const int64_t count = std::min<int64_t>(pool.num_threads(), pass.num_rows);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t begin = pass.num_rows * i / count, end = pass.num_rows * (i + 1) / count;
+    part_stats[static_cast<size_t>(i)] = {};
+    part_scratch.push_back(s.Part(begin, end, i));
+    parts.push_back({.c = pass.c,
+                     .options = options,
+                     .layout = layout,
+                     .kernels = kernels,
+                     .pool = alone,
+                     .s = part_scratch.back(),
+                     .softmax_scale = softmax_scale,
+                     .stats = part_stats[static_cast<size_t>(i)],
+                     .taps = nullptr,
+                     .items = {},  // the expanded form's
+                     .num_rows = end - begin});
+  }
+  return parts;
+}
+
+template <class F>
+void Forward::Impl::ForParts(std::span<const Pass> some, F&& f) {
+  pool.Run(static_cast<int64_t>(some.size()), [&](int64_t i, int) { f(some[static_cast<size_t>(i)]); });
+}
+
+void Forward::Impl::AddStats(std::span<const Pass> some) {
+  for (const Pass& part : some) {
+    if (&part.stats == &stats) continue;
+    stats.queries += part.stats.queries;
+    stats.visible_keys += part.stats.visible_keys;
+    stats.selected_keys += part.stats.selected_keys;
+  }
+}
+
+// h += attention(rmsnorm(h)); h += ffn(rmsnorm(h)), cut where rows of one sequence meet: in the layer's cache.
+void Forward::Impl::BeginLayer(const Pass& pass, int64_t layer) const {
   const LayerWeights& w = model.weights().layers[static_cast<size_t>(layer)];
-  const float eps = pass.c.rms_norm_eps;
-  const auto x = s.x.Rows(0, num_rows), x_norm = s.x_norm.Rows(0, num_rows);
-  pass.RmsNorm(x, w.input_layernorm, eps, x_norm);
+  const int64_t n = pass.num_rows;
+  pass.RmsNorm(pass.s.x.Rows(0, n), w.input_layernorm, pass.c.rms_norm_eps, pass.s.x_norm.Rows(0, n));
+  CacheRows(pass, w, layer);
+}
+
+void Forward::Impl::FinishLayer(const Pass& pass, int64_t layer) const {
+  const LayerWeights& w = model.weights().layers[static_cast<size_t>(layer)];
+  const int64_t n = pass.num_rows;
+  const auto x = pass.s.x.Rows(0, n), x_norm = pass.s.x_norm.Rows(0, n), block_out = pass.s.block_out.Rows(0, n);
   RunAttention(pass, w, layer);
-  pass.AddTo(x, s.block_out.Rows(0, num_rows));
+  pass.AddTo(x, block_out);
   if (pass.taps && pass.c.has_own_indexer[static_cast<size_t>(layer)] && options.attention == Attention::kDsa)
     TapSelection(pass, layer);
-  pass.RmsNorm(x, w.post_attention_layernorm, eps, x_norm);
+  pass.RmsNorm(x, w.post_attention_layernorm, pass.c.rms_norm_eps, x_norm);
   RunFfn(pass, w, layer);
-  pass.AddTo(x, s.block_out.Rows(0, num_rows));
+  pass.AddTo(x, block_out);
 }
 
 // Shows the sets as the goldens do: ascending, padded with -1.
-void Forward::Impl::TapSelection(const Pass& pass, int64_t layer) {
+void Forward::Impl::TapSelection(const Pass& pass, int64_t layer) const {
   for (int64_t row = 0; row < num_rows; ++row) {
     const auto set = s.topk[row];
     const int64_t selected = s.num_selected[static_cast<size_t>(row)];
@@ -134,9 +247,10 @@ Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const Kerne
   // Asked before taken: the system promises memory that it does not have.
   const Error no_memory{
       Code::kNoMemory,
-      fmt::format("activations: {} MiB for {} batch tokens at a context of {} are needed, {} MiB are available; lower the "
-                  "context or the batch",
-                  bytes >> 20, options.max_batch_tokens, options.max_context, AvailableMemoryBytes() >> 20)};
+      fmt::format(
+          "activations: {} MiB for {} batch tokens at a context of {} are needed, {} MiB are available; lower the "
+          "context or the batch",
+          bytes >> 20, options.max_batch_tokens, options.max_context, AvailableMemoryBytes() >> 20)};
   if (bytes > AvailableMemoryBytes()) return Fail(no_memory);
   try {
     return std::unique_ptr<Forward>(
@@ -156,10 +270,16 @@ TensorView<const float, 2> Forward::Run(std::span<const BatchItem> items, TapSin
   for (const BatchItem& item : items)
     for (TokenId token : item.tokens) m.kernels.dequantize_row(w.embed_tokens, token, x[row++].data());
   pass.Tap("hidden.embed", 0, x);
+  const std::span<const Pass> parts = m.Parts(pass);
+  m.ForParts(parts, [&](const Pass& part) { m.BeginLayer(part, 0); });
   for (int64_t layer = 0; layer < pass.c.num_hidden_layers; ++layer) {
-    m.RunLayer(pass, layer);
+    m.ForParts(parts, [&](const Pass& part) {
+      m.FinishLayer(part, layer);
+      if (layer + 1 < pass.c.num_hidden_layers) m.BeginLayer(part, layer + 1);
+    });
     pass.Tap("hidden", layer, x);
   }
+  m.AddStats(parts);
   pass.RmsNorm(x, w.norm, pass.c.rms_norm_eps, hidden);
   pass.Tap("hidden.normed", 0, hidden);
   return m.RunHead(pass, w.lm_head);
@@ -167,24 +287,38 @@ TensorView<const float, 2> Forward::Run(std::span<const BatchItem> items, TapSin
 
 // u_i = [rmsnorm(embed(x_{i+1})); rmsnorm(g_i)] W_eh^T; z = layer(u); logits for x_{i+2} = rmsnorm(z) W_head^T
 TensorView<const float, 2> Forward::RunMtp(std::span<const BatchItem> items, TensorView<const float, 2> hidden,
-                                           TapSink* taps) {
+                                           std::span<const int32_t> rows, TapSink* taps) {
   Impl& m = *impl_;
   MINKE_CHECK(m.model.has_mtp());
   const MtpWeights& w = *m.model.weights().mtp;
   const Pass pass = m.Begin(items, taps);
-  MINKE_CHECK(hidden.dim(0) == m.num_rows);
-  const int64_t d = pass.c.hidden_size;
+  MINKE_CHECK(static_cast<int64_t>(rows.size()) == m.num_rows);
+  const int64_t d = pass.c.hidden_size, layer = pass.c.num_hidden_layers;
+  const float eps = pass.c.rms_norm_eps;
   const auto in = m.s.mtp_in.Rows(0, m.num_rows);
-  const auto embedding = in.Slice(0, d);
   int64_t row = 0;
   for (const BatchItem& item : items)
-    for (TokenId token : item.tokens) m.kernels.dequantize_row(w.embed_tokens, token, embedding[row++].data());
-  pass.RmsNorm(embedding, w.enorm, pass.c.rms_norm_eps, embedding);
-  pass.RmsNorm(hidden, w.hnorm, pass.c.rms_norm_eps, in.Slice(d, 2 * d));
-  pass.Linear(in, w.eh_proj, m.s.x.Rows(0, m.num_rows));
-  m.RunLayer(pass, pass.c.num_hidden_layers);
-  pass.RmsNorm(m.s.x.Rows(0, m.num_rows), w.shared_head_norm, pass.c.rms_norm_eps, m.s.hidden.Rows(0, m.num_rows));
-  return m.RunHead(pass, w.head);
+    for (TokenId token : item.tokens) {
+      m.kernels.dequantize_row(w.embed_tokens, token, in[row].data());
+      std::ranges::copy(hidden[rows[static_cast<size_t>(row)]], in[row].begin() + d);
+      ++row;
+    }
+  m.ForParts(m.Parts(pass), [&](const Pass& part) {
+    const auto part_in = part.s.mtp_in.Rows(0, part.num_rows);
+    const auto embedding = part_in.Slice(0, d), state = part_in.Slice(d, 2 * d);
+    part.RmsNorm(embedding, w.enorm, eps, embedding);
+    part.RmsNorm(state, w.hnorm, eps, state);
+    part.Linear(part_in, w.eh_proj, part.s.x.Rows(0, part.num_rows));
+    m.BeginLayer(part, layer);
+  });
+  const Pass kept = m.OnlyLogitRows(pass);
+  if (kept.num_rows > 0) {
+    const std::span<const Pass> parts = m.Parts(kept);
+    m.ForParts(parts, [&](const Pass& part) { m.FinishLayer(part, layer); });
+    m.AddStats(parts);
+  }
+  kept.RmsNorm(m.s.x.Rows(0, m.num_rows), w.shared_head_norm, eps, m.s.hidden.Rows(0, m.num_rows));
+  return m.RunHead(kept, w.head);
 }
 
 TensorView<const float, 2> Forward::hidden() const { return impl_->s.hidden.Rows(0, impl_->num_rows); }

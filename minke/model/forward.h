@@ -69,13 +69,15 @@ class Forward {
   // valid until the next Run.
   TensorView<const float, 2> Run(std::span<const BatchItem> items, TapSink* taps = nullptr);
 
-  // model.norm's output for every token of the last Run, [tokens, hidden_size]; what the MTP layer reads.
+  // model.norm's output for every token of the last Run, [tokens, hidden_size]; what the MTP layer reads. After RunMtp
+  // that layer's own output for its rows of logits, which stands for the next position's when it drafts further.
   TensorView<const float, 2> hidden() const;
 
-  // The MTP layer (spec/model.md 10) on items whose tokens[i] is the *next* token x_{p+1} of position
-  // p = first_pos + i, with main hidden state hidden[row] = g_p. Uses the cache's last layer. Logits as in Run.
+  // The MTP layer (spec/model.md 10) on items whose tokens[i] is the *next* token x_{p+1} of position p = first_pos +
+  // i. The j-th token of all items reads the main hidden state g_p = hidden[rows[j]], which may be a row of hidden().
+  // Uses the cache's last layer. Logits as in Run; a token without them costs little more than its rows of the cache.
   TensorView<const float, 2> RunMtp(std::span<const BatchItem> items, TensorView<const float, 2> hidden,
-                                    TapSink* taps = nullptr);
+                                    std::span<const int32_t> rows, TapSink* taps = nullptr);
 
   const ForwardStats& stats() const;
   const ForwardOptions& options() const;

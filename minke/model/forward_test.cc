@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "minke/model/golden_case.h"
 
@@ -246,6 +247,8 @@ TEST_P(GoldenMtp, DraftLogitsAndSelections) {
       const int64_t d = c.model->config().hidden_size, rows = static_cast<int64_t>(c.ids.size()) - 1;
       const TensorView<const float, 2> g(hidden.data(), {rows + 1, d});
       const TestCache cache(c.model->cache_layout(), 256);
+      std::vector<int32_t> all(static_cast<size_t>(rows));
+      std::iota(all.begin(), all.end(), 0);
       std::vector<float> logits;
       for (int64_t at = 0; at < rows; at += chunk) {
         const int64_t count = std::min(chunk, rows - at);
@@ -254,7 +257,8 @@ TEST_P(GoldenMtp, DraftLogitsAndSelections) {
             .first_pos = at,
             .pages = cache.pages(),
             .logits = BatchItem::Logits::kAll};
-        const auto out = forward->RunMtp({&item, 1}, g.Rows(at, at + count), &mtp);
+        const auto out = forward->RunMtp(
+            {&item, 1}, g, std::span(all).subspan(static_cast<size_t>(at), static_cast<size_t>(count)), &mtp);
         logits.insert(logits.end(), out.data(), out.data() + count * out.dim(1));
       }
       ExpectNear(logits, c.golden.at("mtp.logits").floats, kLogitTolerance, "mtp.logits");

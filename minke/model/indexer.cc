@@ -16,8 +16,18 @@ void ApplyRope(const Pass& pass, int64_t row, float* head) {
   rope(head, pass.s.cos[row].data(), pass.s.sin[row].data(), pass.c.qk_rope_head_dim);
 }
 
+// Rows that see more than K positions, as a range per batch item: positions ascend inside an item.
+template <class F>
+void ForSelectingRows(const Pass& pass, F&& f) {
+  for (int64_t row = 0; row < pass.num_rows; ++row)
+    if (pass.s.pos[static_cast<size_t>(row)] + 1 > pass.c.index_topk) f(row);
+}
+
+}  // namespace
+
 // Every token's key is cached, also while the context is short.
-void CacheKeys(const Pass& pass, const LayerWeights& w, int64_t layer) {
+void CacheIndexKeys(const Pass& pass, const LayerWeights& w, int64_t layer) {
+  if (!pass.c.has_own_indexer[static_cast<size_t>(layer)]) return;
   Scratch& s = pass.s;
   const int64_t n = pass.num_rows, dim = pass.c.index_head_dim;
   const auto keys = s.index_k.Rows(0, n);
@@ -30,22 +40,11 @@ void CacheKeys(const Pass& pass, const LayerWeights& w, int64_t layer) {
   }
 }
 
-// Rows that see more than K positions, as a range per batch item: positions ascend inside an item.
-template <class F>
-void ForSelectingRows(const Pass& pass, F&& f) {
-  for (int64_t row = 0; row < pass.num_rows; ++row)
-    if (pass.s.pos[static_cast<size_t>(row)] + 1 > pass.c.index_topk) f(row);
-}
-
-}  // namespace
-
-void RunIndexer(const Pass& pass, const LayerWeights& w, int64_t layer) {
+void SelectKeys(const Pass& pass, const LayerWeights& w, int64_t layer) {
   const ModelConfig& c = pass.c;
   Scratch& s = pass.s;
   if (!c.has_own_indexer[static_cast<size_t>(layer)]) return;  // reuses the sets of the layer before
   const int64_t n = pass.num_rows, heads = c.index_n_heads, dim = c.index_head_dim;
-  CacheKeys(pass, w, layer);
-
   int64_t num_selecting = 0;
   for (int64_t row = 0; row < n; ++row) s.num_selected[static_cast<size_t>(row)] = kSelectsAll;
   ForSelectingRows(pass, [&](int64_t) { ++num_selecting; });

@@ -5,8 +5,6 @@
 namespace minke {
 namespace {
 
-// Multiply-adds that are worth waking another thread for: about 10 us of one core.
-constexpr int64_t kGrainMultiplyAdds = 1 << 17;
 // Elementwise work: rows of this many floats together.
 constexpr int64_t kGrainFloats = 1 << 14;
 
@@ -55,7 +53,7 @@ Scratch::Scratch(Arena& arena, const ModelConfig& c, const ForwardOptions& o, in
   route_scratch = arena.TakeTensor<float>({num_threads, experts_count});
   experts = arena.TakeTensor<int32_t>({tokens, k});
   expert_weights = arena.TakeTensor<float>({tokens, k});
-  expert_begin = arena.Take<int32_t>(experts_count + 1);
+  expert_begin = arena.TakeTensor<int32_t>({num_threads, experts_count + 1});
   expert_rows = arena.Take<int32_t>(tokens * k);
   expert_slots = arena.Take<int32_t>(tokens * k);
   expert_in = arena.TakeTensor<float>({tokens, d});
@@ -68,7 +66,7 @@ Scratch::Scratch(Arena& arena, const ModelConfig& c, const ForwardOptions& o, in
   if (c.has_tiles) {
     const int64_t most_rows = std::max({tokens, o.max_logit_rows, kPageTokens});
     const int64_t most_cols = std::max({2 * d, c.q_lora_rank, c.kv_lora_rank, heads * c.v_head_dim, widest});
-    linear_x = arena.Take<TileX>(most_rows * ColTiles(most_cols));
+    linear_x = arena.TakeTensor<TileX>({most_rows, ColTiles(most_cols)});
     task_x = arena.TakeTensor<TileX>({num_threads, kAttentionTile * ColTiles(c.kv_lora_rank)});
   }
 }
@@ -80,6 +78,27 @@ void Pass::SmallLinear(const float* x, int64_t x_stride, int64_t rows, const Wei
   TileX* codes = s.task_x[worker].data();
   for (int64_t r = 0; r < rows; ++r) kernels.quantize_x(x + r * x_stride, w.cols, codes + r * blocks);
   kernels.matmul_tiles(codes, blocks, rows, w, 0, w.rows, y, y_stride);
+}
+
+Scratch Scratch::Part(int64_t begin, int64_t end, int64_t thread) const {
+  MINKE_DCHECK(end <= q_latent.dim(0));
+  Scratch part = *this;
+  const auto span_of_rows = [&](auto& span, int64_t per_row) {
+    if (!span.empty())
+      span = span.subspan(static_cast<size_t>(begin * per_row), static_cast<size_t>((end - begin) * per_row));
+  };
+  span_of_rows(part.pos, 1);
+  span_of_rows(part.pages, 1);
+  span_of_rows(part.num_selected, 1);
+  span_of_rows(part.expert_rows, experts.dim(1));
+  span_of_rows(part.expert_slots, experts.dim(1));
+  const auto rows = [&](auto&... views) { ((views = views.dim(0) > 0 ? views.Rows(begin, end) : views), ...); };
+  rows(part.cos, part.sin, part.x, part.x_norm, part.hidden, part.block_out, part.q_a, part.q, part.kv_a, part.q_latent,
+       part.o_latent, part.attention_out, part.index_q, part.index_w, part.index_k, part.topk, part.gate, part.up,
+       part.router_scores, part.experts, part.expert_weights, part.expert_in, part.expert_out, part.mtp_in, part.linear_x);
+  const auto own = [&](auto&... views) { ((views = views.dim(0) > 0 ? views.Rows(thread, thread + 1) : views), ...); };
+  own(part.attend_scratch, part.index_scores, part.route_scratch, part.expert_begin, part.task_x);
+  return part;
 }
 
 void Pass::Linear(TensorView<const float, 2> x, const WeightView& w, TensorView<float, 2> y,

@@ -19,6 +19,8 @@ namespace minke {
 
 // Tokens whose absorbed queries and latent outputs live at once; bounds the largest buffers.
 inline constexpr int64_t kAttentionTile = 32;
+// Multiply-adds that are worth waking another thread for: about 10 us of one core.
+inline constexpr int64_t kGrainMultiplyAdds = 1 << 17;
 
 // Every activation buffer, sized once for the largest batch. [tokens] below is max_batch_tokens.
 struct Scratch {
@@ -53,7 +55,7 @@ struct Scratch {
   TensorView<float, 2> route_scratch;            // [threads, E]
   TensorView<int32_t, 2> experts;                // [tokens, num_experts_per_tok], ascending
   TensorView<float, 2> expert_weights;           // same
-  std::span<int32_t> expert_begin;               // [E + 1]: where an expert's rows start in expert_rows
+  TensorView<int32_t, 2> expert_begin;           // [threads, E + 1]: where an expert's rows start in expert_rows
   std::span<int32_t> expert_rows, expert_slots;  // [tokens * num_experts_per_tok]
   TensorView<float, 2> expert_in, expert_out;    // [tokens, D]
   // Head.
@@ -61,8 +63,12 @@ struct Scratch {
   TensorView<float, 2> logit_in, logits;  // [max_logit_rows, D], [max_logit_rows, vocab]
   TensorView<float, 2> mtp_in;            // [tokens, 2 * D]
   // Weights in tiles only: x as codes.
-  std::span<TileX> linear_x;    // of one Linear, shared by the workers
-  TensorView<TileX, 2> task_x;  // [threads, kAttentionTile * column tiles of kv_lora_rank]
+  TensorView<TileX, 2> linear_x;  // [rows, column tiles] of one Linear at most, shared by the workers
+  TensorView<TileX, 2> task_x;    // [threads, kAttentionTile * column tiles of kv_lora_rank]
+
+  // The part of rows [begin, end), at most kAttentionTile in all parts together, for one thread of several that work
+  // on rows of their own. Not for the head, and not for the expanded form.
+  Scratch Part(int64_t begin, int64_t end, int64_t thread) const;
 };
 
 inline constexpr int32_t kSelectsAll = -1;
@@ -81,6 +87,7 @@ struct Pass {
   int64_t num_rows = 0;
   int64_t num_logit_rows = 0;
 
+  bool selects() const { return c.has_indexer() && options.attention == Attention::kDsa; }
   PagedRows Latents(int64_t layer, int64_t row) const {
     return {s.pages[static_cast<size_t>(row)], layout.latent_offset(layer), layout.latent_dim, kPageTokens};
   }
@@ -102,10 +109,13 @@ struct Pass {
   void AddTo(TensorView<float, 2> x, TensorView<const float, 2> y) const;  // x += y
 };
 
-// The steps of a decoder layer. Each reads s.x_norm and writes s.block_out.
+// The steps of a decoder layer. Each reads s.x_norm; attention and FFN write s.block_out.
+// What the layer's cache keeps of the rows. Once it is there, attention runs; for all of the rows or some of them.
+void CacheRows(const Pass& pass, const LayerWeights& w, int64_t layer);
 void RunAttention(const Pass& pass, const LayerWeights& w, int64_t layer);
-// Writes this layer's index keys and fills s.topk / s.num_selected; a "shared" layer keeps the earlier sets.
-void RunIndexer(const Pass& pass, const LayerWeights& w, int64_t layer);
+// The indexer's share of both. SelectKeys fills s.topk / s.num_selected; a "shared" layer keeps the earlier sets.
+void CacheIndexKeys(const Pass& pass, const LayerWeights& w, int64_t layer);
+void SelectKeys(const Pass& pass, const LayerWeights& w, int64_t layer);
 void RunFfn(const Pass& pass, const LayerWeights& w, int64_t layer);
 
 }  // namespace minke
