@@ -186,5 +186,28 @@ TEST(ArgMax, LowestIndexOnTiesAndNaNNeverWins) {
     }
 }
 
+// Every float is updated in every round: the peak counts 2 * kPeakFloats * rounds.
+TEST(PeakF32, AllSetsComputeAllOfIt) {
+  Random random(11);
+  const std::vector<float> x = random.Floats(kPeakFloats);
+  for (const int64_t rounds : {0, 1, 3})
+    CompareSets(
+        [&](const KernelSet& set) {
+          std::vector<float> y = x;
+          set.peak_f32(y.data(), rounds, 0.75f, 0.5f);
+          return y;
+        },
+        [](size_t) { return 8 * kSpacing; });  // nothing exceeds 2
+}
+
+TEST(PeakRead, AllSetsReadAllOfIt) {
+  Random random(12);
+  for (int64_t n = 0; n <= 257; ++n) {
+    const std::vector<float> x = random.Floats(n);
+    CompareSets([&](const KernelSet& set) { return std::vector<float>{set.peak_read(x.data(), n)}; },
+                [&](size_t) { return static_cast<double>(n) * kSpacing; });
+  }
+}
+
 }  // namespace
 }  // namespace minke
