@@ -200,6 +200,21 @@ TEST(PeakF32, AllSetsComputeAllOfIt) {
         [](size_t) { return 8 * kSpacing; });  // nothing exceeds 2
 }
 
+TEST(PeakI8, AllSetsComputeAllOfIt) {
+  std::vector<int32_t> start(kPeakFloats);
+  for (size_t i = 0; i < start.size(); ++i) start[i] = static_cast<int32_t>(i * 2654435761u >> 12) - (1 << 19);
+  for (const int64_t rounds : {0, 1, 3}) {
+    std::vector<int32_t> expected = start;
+    Reference().peak_i8(expected.data(), rounds, 0x3F020105);
+    for (const KernelSet& set : AllKernelSets()) {
+      if (!set.supported()) continue;
+      std::vector<int32_t> got = start;
+      set.peak_i8(got.data(), rounds, 0x3F020105);
+      EXPECT_EQ(got, expected) << set.name << ", rounds " << rounds;
+    }
+  }
+}
+
 TEST(PeakRead, AllSetsReadAllOfIt) {
   Random random(12);
   for (int64_t n = 0; n <= 257; ++n) {

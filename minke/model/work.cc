@@ -38,7 +38,8 @@ struct WeightCounter {
   void Matrix(const std::string& name, const WeightView& w, int64_t rows, int64_t cols) {
     const Use use = UseOf(name);
     work.weight_bytes += use.reads * static_cast<double>(w.bytes());
-    work.weight_flop += use.rows * 2 * static_cast<double>(rows) * static_cast<double>(cols);
+    double& operations = IsTiled(w.dtype) ? work.tile_op : work.weight_flop;
+    operations += use.rows * 2 * static_cast<double>(rows) * static_cast<double>(cols);
   }
   void Vector(const std::string& name, const std::vector<float>&, int64_t size) {
     work.weight_bytes += UseOf(name).reads * static_cast<double>(size) * sizeof(float);
@@ -72,6 +73,7 @@ struct WeightCounter {
 Work& Work::operator+=(const Work& other) {
   weight_bytes += other.weight_bytes, index_bytes += other.index_bytes, latent_bytes += other.latent_bytes;
   weight_flop += other.weight_flop, index_flop += other.index_flop, attention_flop += other.attention_flop;
+  tile_op += other.tile_op;
   return *this;
 }
 
@@ -102,7 +104,8 @@ Work CountWork(const ModelConfig& c, const ModelWeights& weights, const StepShap
   work.weight_bytes += width * sizeof(float);  // model.norm
   if (!shape.logits) return work;
   work.weight_bytes += static_cast<double>(weights.lm_head.bytes());
-  work.weight_flop += batch * 2 * vocab * width;
+  double& operations = IsTiled(weights.lm_head.dtype) ? work.tile_op : work.weight_flop;
+  operations += batch * 2 * vocab * width;
   return work;
 }
 

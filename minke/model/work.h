@@ -21,10 +21,11 @@ struct StepShape {
   std::optional<double> experts = std::nullopt;
 };
 
-// Parts are kept apart because not all of them run at the same peak: products with weights may be of integers.
+// Parts are kept apart because not all run at the same peak: products with weights in tiles are of 8-bit integers.
 struct Work {
   double weight_bytes = 0, index_bytes = 0, latent_bytes = 0;
   double weight_flop = 0, index_flop = 0, attention_flop = 0;
+  double tile_op = 0;  // with weights in tiles, instead of weight_flop
 
   double bytes() const { return weight_bytes + index_bytes + latent_bytes; }
   double flop() const { return weight_flop + index_flop + attention_flop; }

@@ -9,10 +9,10 @@ namespace {
 
 // Weights without numbers: shapes and dtypes as a release stores them.
 struct Shapes {
-  bool fp8;
+  DType dtype;
   void Matrix(const std::string& name, WeightView& view, int64_t rows, int64_t cols) {
     const bool exact = name.ends_with("mlp.gate.weight") || name.ends_with("weights_proj.weight");
-    view = {.dtype = fp8 && !exact ? DType::kF8E4M3 : DType::kBF16, .rows = rows, .cols = cols};
+    view = {.dtype = exact ? DType::kBF16 : dtype, .rows = rows, .cols = cols};
     if (view.dtype == DType::kF8E4M3) view.block_rows = view.block_cols = 128;
   }
   void Vector(const std::string&, std::vector<float>&, int64_t) {}
@@ -22,10 +22,10 @@ struct Sized {
   ModelConfig config;
   ModelWeights weights;
 
-  Sized(const char* json, bool fp8) : config(ParseModelConfig(json, "config.json").value()) {
+  Sized(const char* json, DType dtype) : config(ParseModelConfig(json, "config.json").value()) {
     weights.layers.resize(static_cast<size_t>(config.num_hidden_layers));
     for (size_t i = 0; i < weights.layers.size(); ++i)
-      weights.layers[i].ForEachTensor(config, static_cast<int64_t>(i), Shapes{fp8});
+      weights.layers[i].ForEachTensor(config, static_cast<int64_t>(i), Shapes{dtype});
     weights.embed_tokens = {.dtype = DType::kBF16, .rows = config.vocab_size, .cols = config.hidden_size};
     weights.lm_head = weights.embed_tokens;
   }
@@ -34,7 +34,7 @@ struct Sized {
 
 // The table of spec/model.md 11. Caches are F32 here, twice its BF16.
 TEST(Work, OneTokenOfDeepseekV32) {
-  const Sized model(R"({"model_type": "deepseek_v32"})", /*fp8=*/true);
+  const Sized model(R"({"model_type": "deepseek_v32"})", DType::kF8E4M3);
   const Work short_context = model.Count({.depth = 2047});
   EXPECT_NEAR(short_context.attention_flop, 34.8e9, 0.05e9);
   EXPECT_NEAR(short_context.latent_bytes, 2 * 144e6, 1e6);
@@ -54,7 +54,7 @@ TEST(Work, OneTokenOfDeepseekV32) {
 
 // 163 experts for 32 tokens, 8 for one: each is 3 * 7168 * 2048 bytes and its scales.
 TEST(Work, EvenRoutingShares) {
-  const Sized model(R"({"model_type": "deepseek_v32"})", /*fp8=*/true);
+  const Sized model(R"({"model_type": "deepseek_v32"})", DType::kF8E4M3);
   const double expert = 3 * 7168 * 2048 + 3 * 56 * 16 * 4, one = model.Count({}).weight_bytes;
   const double many = model.Count({.batch = 32}).weight_bytes - 31 * 7168 * 2;  // embedding rows
   EXPECT_NEAR((many - one) / expert / 58, 163.3 - 8, 0.1);
@@ -70,7 +70,7 @@ constexpr const char* kTiny = R"({"model_type": "deepseek_v32", "vocab_size": 10
 // Numbers of a layer: attention 32 + 40 + 64 + 96 + 80, index key 32, index queries 32 + 16, norms 8 + 8 + 4 + 6, of
 // the index key 4 + 4; dense 168; router 32 and its bias 4, an expert 72, the shared one 72; head 80.
 TEST(Work, OneTokenByHand) {
-  const Sized model(kTiny, /*fp8=*/false);
+  const Sized model(kTiny, DType::kBF16);
   const Work work = model.Count({.depth = 5});  // sees 6, attends to 3
   EXPECT_EQ(work.weight_flop, 2 * (2 * (312 + 32 + 48) + 168 + 32 + 2 * 72 + 72 + 80));
   EXPECT_EQ(work.weight_bytes, work.weight_flop + 8 * 2 + 4 * (2 * (26 + 8) + 4 + 8));
@@ -92,7 +92,7 @@ TEST(Work, OneTokenByHand) {
 
 // Two sequences of 4 tokens behind one: they see 2, 3, 4 and 5, the last two select.
 TEST(Work, SeveralTokensByHand) {
-  const Sized model(kTiny, /*fp8=*/false);
+  const Sized model(kTiny, DType::kBF16);
   const Work work = model.Count({.batch = 2, .tokens = 4, .depth = 1, .experts = 3});
   EXPECT_EQ(work.attention_flop, 2 * 2 * (2 + 3 + 3 + 3) * 2 * 2 * 14);
   EXPECT_EQ(work.latent_bytes, 2 * 2 * 5 * 8 * 4);  // each row once for all queries
@@ -107,11 +107,26 @@ TEST(Work, SeveralTokensByHand) {
   EXPECT_EQ(silent.weight_flop, work.weight_flop - 2 * 2 * 80);
 }
 
+// The router, weights_proj and the head stay in BF16 here: 32, two of 16 and 80 numbers.
+TEST(Work, ProductsWithTilesAreCountedApart) {
+  const Work floats = Sized(kTiny, DType::kBF16).Count({.depth = 5}),
+             tiles = Sized(kTiny, DType::kQ8).Count({.depth = 5});
+  EXPECT_EQ(tiles.weight_flop, 2 * (32 + 2 * 16 + 80));
+  EXPECT_EQ(tiles.weight_flop + tiles.tile_op, floats.weight_flop);
+  EXPECT_EQ(floats.tile_op, 0);
+  // No matrix has more than 16 rows or 32 columns, so each is one tile: in each layer 5 of attention and 2 of the
+  // indexer, 3 in the dense MLP, in each of two experts and in the shared one.
+  EXPECT_EQ(tiles.weight_bytes,
+            (2 * (5 + 2) + 3 + 2 * 3 + 3) * 544.0 + 2 * (32 + 2 * 16 + 80 + 8) + 4 * (2 * (26 + 8) + 4 + 8));
+}
+
 TEST(Work, AddsUp) {
-  Work sum{.weight_bytes = 1, .index_bytes = 2, .latent_bytes = 3, .weight_flop = 4, .index_flop = 5};
-  sum += {.weight_bytes = 10, .latent_bytes = 30, .weight_flop = 40, .index_flop = 50, .attention_flop = 60};
+  Work sum{.weight_bytes = 1, .index_bytes = 2, .latent_bytes = 3, .weight_flop = 4, .index_flop = 5, .tile_op = 6};
+  sum += {
+      .weight_bytes = 10, .latent_bytes = 30, .weight_flop = 40, .index_flop = 50, .attention_flop = 60, .tile_op = 70};
   EXPECT_EQ(sum.bytes(), 11 + 2 + 33);
   EXPECT_EQ(sum.flop(), 44 + 55 + 60);
+  EXPECT_EQ(sum.tile_op, 76);
 }
 
 }  // namespace
