@@ -1,6 +1,8 @@
 #include "minke/cli/bench_run.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "minke/base/available_memory.h"
 #include "minke/base/rng.h"
@@ -93,9 +95,7 @@ class Runner {
       const BenchSkip& first = plan.skipped.front();
       return Fail(first.error.code, "nothing can be measured: {}", SkipText(first));
     }
-    for (const BenchPoint& point : plan.points)
-      all_ += static_cast<int64_t>(point.phases.size() * options_.attentions.size() * options_.threads.size()) *
-              options_.repetitions;
+    all_ = CountTokens(plan);
     for (const int64_t threads : options_.threads) MINKE_TRY(RunThreads(plan, static_cast<int>(threads)));
     return std::move(report_);
   }
@@ -110,6 +110,20 @@ class Runner {
                                                   MakeForwardOptions(options_, attention, Positions(limits.positions)));
     return PlanBench(options_, limits);
   }
+
+  // All that will run, for the progress.
+  int64_t CountTokens(const BenchPlan& plan) const {
+    int64_t tokens = 0, batch = 0, filled = 0;
+    for (const BenchPoint& point : plan.points) {
+      if (std::exchange(batch, point.batch) != point.batch) filled = 0;
+      if (options_.fill_by_prefill) tokens += batch * (point.depth - filled);
+      filled = point.depth;
+      for (const Phase phase : point.phases)
+        tokens += batch * options_.tokens(phase) * options_.repetitions * std::ssize(options_.attentions);
+    }
+    return tokens * std::ssize(options_.threads);
+  }
+  void Done(int64_t tokens) { watcher_.progress(done_ += tokens, all_); }
 
   int64_t Positions(int64_t most) const {
     return std::min(most, options_.depths.back() + std::max(options_.prompt_tokens, options_.decode_tokens));
@@ -158,7 +172,11 @@ class Runner {
     int64_t from = sequences.filled();
     if (options_.fill_by_prefill) {
       const int64_t step = StepTokens(sequences, kStepRows);
-      for (; from < depth; from += step) MINKE_TRY(Step(forward, sequences, from, std::min(step, depth - from), false));
+      for (; from < depth; from += step) {
+        const int64_t count = std::min(step, depth - from);
+        MINKE_TRY(Step(forward, sequences, from, count, false));
+        Done(count * sequences.size());
+      }
     } else {
       uint64_t seed = 0;
       for (const PageTable& table : sequences.tables())
@@ -190,7 +208,6 @@ class Runner {
       for (size_t i = 0; i < forwards.size(); ++i) {
         MINKE_ASSIGN(const double once, MeasureOnce(*forwards[i], sequences, rows[i], /*count=*/repetition == 0));
         seconds[i].push_back(once);
-        watcher_.progress(++done_, all_);
       }
     for (size_t i = 0; i < rows.size(); ++i) {
       Summarise(seconds[i], rows[i]);
@@ -214,6 +231,7 @@ class Runner {
       forward.Run(items);
       seconds += MonotonicSeconds() - begin;
       MINKE_TRY(model_.Health());
+      Done(tokens * row.batch);
       if (!count) continue;
       StepShape shape{.batch = row.batch,
                       .tokens = tokens,

@@ -37,7 +37,7 @@ struct BenchReport {
 struct BenchWatcher {
   std::function<void(const Peaks&)> peaks;
   std::function<Status(const BenchRow&)> row;
-  std::function<void(int64_t done, int64_t all)> progress;  // of measurements
+  std::function<void(int64_t done, int64_t all)> progress;  // in tokens
 };
 
 // Errors: those of the watcher, kNoMemory, kDamaged once a mapped file fails; the reason of the first skipped point

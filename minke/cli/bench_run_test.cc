@@ -43,8 +43,8 @@ TEST_F(BenchNano, MeasuresEveryPointOnce) {
   ASSERT_TRUE(report) << report.error().message;
   ASSERT_EQ(report->rows.size(), 16u);  // 2 depths, 2 batches, 2 phases, 2 attentions
   EXPECT_EQ(watched.rows.size(), 16u);
-  EXPECT_EQ(watched.done, 32);
-  EXPECT_EQ(watched.all, 32);
+  EXPECT_EQ(watched.done, 2 * (1 + 3) * 2 * 2 * (8 + 2));  // depths, sequences, repetitions, attentions, tokens
+  EXPECT_EQ(watched.all, watched.done);
   EXPECT_EQ(watched.peaks, 1);
   for (const BenchRow& row : report->rows) {
     EXPECT_GT(row.tokens_per_s, 0);
@@ -72,6 +72,8 @@ TEST_F(BenchNano, BothFillsReachTheSameDepths) {
   ASSERT_TRUE(report) << report.error().message;
   ASSERT_EQ(report->rows.size(), 8u);
   EXPECT_EQ(report->rows[0].depth, 700);
+  EXPECT_EQ(watched.done, (1 + 3) * 700 + (1 + 3) * 2 * 2 * (8 + 2));
+  EXPECT_EQ(watched.all, watched.done);
 }
 
 TEST_F(BenchNano, PromptsLongerThanAStepAndBatchesWiderThanOne) {

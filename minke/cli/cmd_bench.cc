@@ -116,10 +116,13 @@ Status Bench(const BenchFlags& flags, CliContext& context) {
   if (const int64_t bytes = model.checkpoint().total_bytes(), available = AvailableMemoryBytes(); bytes > available)
     context.Warn(fmt::format("{}: {} of weights do not fit in {}: the disk is measured, and rooflines mean nothing",
                              opened.path.name, BytesText(bytes), BytesText(available)));
+  if (const int64_t cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE), bytes = model.checkpoint().total_bytes(); bytes < cache)
+    context.Note(fmt::format("{} fits the processor's cache of {}: shares of a roofline of memory may pass 100 %",
+                             opened.path.name, BytesText(cache)));
   const BenchOptions options = MakeOptions(flags, model.config(), context);
   const BenchSubject subject{.weights = WeightFormat(model), .cache = std::string(DTypeName(DType::kF32))};
 
-  Progress progress("measuring", "runs", !context.quiet);
+  Progress progress("measuring", "tokens", !context.quiet);
   bool head = false;  // of the table: written before its first line
   BenchWatcher watcher;
   watcher.peaks = [&](const Peaks& peaks) {
