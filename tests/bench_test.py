@@ -75,7 +75,7 @@ def test_the_table_and_the_cost():
 def test_cost_in_json_is_arithmetic():
     report = json.loads(bench(*SMALL, "--batch", 1, "--cost", 3.6, "--json").stdout)
     for row in report["rows"]:
-        assert row["usd_per_million_tokens"] == pytest.approx(1000 / row["tokens_per_s"], rel=1e-6)
+        assert row["usd_per_million_tokens"] == pytest.approx(1000 / row["tokens_per_s"], rel=1e-12)
 
 
 @pytest.mark.parametrize("suffix", ["svg", "html"])

@@ -11,7 +11,7 @@ namespace {
 
 // Pixels.
 constexpr double kPanelWidth = 440, kPanelHeight = 360;             // with axes and labels
-constexpr double kLeft = 74, kRight = 16, kTop = 78, kBottom = 52;  // of a panel, around what is plotted
+constexpr double kLeft = 74, kRight = 22, kTop = 78, kBottom = 52;  // of a panel, around what is plotted
 constexpr double kPlotWidth = kPanelWidth - kLeft - kRight, kPlotHeight = kPanelHeight - kTop - kBottom;
 constexpr double kLegendRow = 20, kLegendColumn = 220;
 

@@ -26,7 +26,7 @@ struct BenchFlags {
   BenchOptions options;
   std::vector<std::string> attentions = {"dsa"};
   std::string fill = "random", chart;
-  float usd_per_hour = 0;
+  double usd_per_hour = 0;
   bool json = false;
 };
 
@@ -176,7 +176,7 @@ void AddBenchCommand(FlagSet program, CliContext& context) {
   verb.Choices("--attention", flags->attentions, {"dsa", "dense"}, "dsa, dense, or both: dsa,dense (default dsa)");
   verb.Choice("--fill", flags->fill, {"random", "prefill"},
               "How the cache reaches a depth: random rows (default), or by reading that many tokens");
-  verb.Number("--cost", flags->usd_per_hour, 0.0f, 1e6f,
+  verb.Number("--cost", flags->usd_per_hour, 0.0, 1e6,
               "USD an hour that the machine costs: adds the cost of a million tokens");
   verb.Text("--chart", flags->chart, "Draw cost against position into this .svg or .html file; needs --cost");
   verb.Switch("--json", flags->json, "One JSON object");

@@ -85,6 +85,9 @@ void FlagSet::Number(const std::string& names, int64_t& value, int64_t least, in
 void FlagSet::Number(const std::string& names, float& value, float least, float most, const std::string& help) {
   app_->add_option(names, value, help)->check(CLI::Range(least, most));
 }
+void FlagSet::Number(const std::string& names, double& value, double least, double most, const std::string& help) {
+  app_->add_option(names, value, help)->check(CLI::Range(least, most));
+}
 void FlagSet::Number(const std::string& names, std::optional<int64_t>& value, int64_t least, int64_t most,
                      const std::string& help) {
   app_->add_option(names, value, help)->check(WholeNumber(least, most));

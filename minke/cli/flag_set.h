@@ -34,6 +34,7 @@ class FlagSet {
   void Number(const std::string& names, int& value, int least, int most, const std::string& help);
   void Number(const std::string& names, int64_t& value, int64_t least, int64_t most, const std::string& help);
   void Number(const std::string& names, float& value, float least, float most, const std::string& help);
+  void Number(const std::string& names, double& value, double least, double most, const std::string& help);
   void Number(const std::string& names, std::optional<int64_t>& value, int64_t least, int64_t most,
               const std::string& help);
   void Number(const std::string& names, std::optional<uint64_t>& value, uint64_t least, uint64_t most,
