@@ -60,9 +60,11 @@ TEST(Chart, StandsAlone) {
 }
 
 TEST(Chart, ALineLooksTheSameInBothPanels) {
-  const std::string svg = ChartSvg("t", Panels());
-  size_t found = 0;  // dsa: a curve in each panel, and one in the legend
-  for (size_t at = 0; (at = svg.find("stroke=\"#0072B2\"", at)) != svg.npos; ++at) ++found;
+  const ChartLine dsa{"dsa", {{0, 1}, {1, 1}}}, dense{"dense", {{0, 1}, {1, 2}}};
+  const std::vector<ChartPanel> panels = {{"p", "x", "y", {dsa, dense}}, {"q", "x", "y", {dense}}};
+  const std::string svg = ChartSvg("t", panels);
+  size_t found = 0;  // the second colour: a curve in each panel, and one in the legend
+  for (size_t at = 0; (at = svg.find("stroke=\"#D55E00\"", at)) != svg.npos; ++at) ++found;
   EXPECT_EQ(found, 3u);
 }
 
