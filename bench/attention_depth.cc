@@ -15,8 +15,8 @@
 #include <thread>
 #include <vector>
 
-#include "minke/base/rng.h"
 #include "minke/engine/page_pool.h"
+#include "minke/engine/random_rows.h"
 #include "minke/model/forward.h"
 
 namespace minke {
@@ -29,20 +29,6 @@ constexpr int64_t kDeepest = 65536;
 struct Times {
   double median_ms, least_ms, most_ms;
 };
-
-// Latents after their norm, and index keys after theirs, have values of about one.
-void FillWithRandomRows(const PageTable& table, int64_t page_floats) {
-  uint64_t page_index = 0;
-  for (float* page : table.pages()) {
-    const Philox random(1, page_index++);
-    for (int64_t i = 0; i < page_floats; i += 4) {
-      const auto words = random.Block(static_cast<uint64_t>(i));
-      for (int64_t j = 0; j < 4 && i + j < page_floats; ++j) {
-        page[i + j] = static_cast<float>(static_cast<double>(words[static_cast<size_t>(j)]) * 0x1.0p-32 * 3.4 - 1.7);
-      }
-    }
-  }
-}
 
 // One token at position depth - 1, again and again: it overwrites its own row each time.
 Times MeasureToken(Forward& forward, const PageTable& table, int64_t depth) {
@@ -81,8 +67,8 @@ Result<double> Measure(const char* folder, int threads) {
   MINKE_ASSIGN(const auto pages, PagePool::Create(model->cache_layout(), PagePool::PagesFor(kDeepest)));
   PageTable table(*pages, PagePool::PagesFor(kDeepest));
   MINKE_TRY(table.Grow(PagePool::PagesFor(kDeepest)));
-  FillWithRandomRows(table, model->cache_layout().page_floats());
   ThreadPool pool(threads);
+  FillWithRandomRows(table, model->cache_layout(), 0, kDeepest, /*seed=*/1, pool);
   MINKE_ASSIGN(const auto dsa, Create(*model, *kernels, pool, Attention::kDsa));
   MINKE_ASSIGN(const auto dense, Create(*model, *kernels, pool, Attention::kDense));
 

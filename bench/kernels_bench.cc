@@ -5,7 +5,6 @@
 //   minke_kernels_bench --benchmark_filter=index_scores
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -16,117 +15,36 @@
 #include <string_view>
 #include <vector>
 
+#include "minke/base/available_memory.h"
 #include "minke/base/rng.h"
-#include "minke/kernels/cpu.h"
+#include "minke/cli/peaks.h"
 #include "minke/kernels/kernel_set.h"
 
 namespace minke {
 namespace {
 
-double Seconds() {  // of this thread's processor time, which other programs on the machine do not lengthen
-  timespec now = {};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+ThreadPool& OneThread() {
+  static ThreadPool pool(1);
+  return pool;
 }
 
-// FLOP a second of independent vector operations, by width: best of several short runs.
-#if defined(__x86_64__)
-#define MINKE_TWELVE(op) op(0) op(1) op(2) op(3) op(4) op(5) op(6) op(7) op(8) op(9) op(10) op(11)
-#define MINKE_FMA512(i) "vfmadd231ps %%zmm14, %%zmm15, %%zmm" #i "\n"
-#define MINKE_FMA256(i) "vfmadd231ps %%ymm14, %%ymm15, %%ymm" #i "\n"
-#define MINKE_MULADD(i) "mulps %%xmm14, %%xmm" #i "\n addps %%xmm15, %%xmm" #i "\n"
-#define MINKE_VNNI512(i) "vpdpbusd %%zmm14, %%zmm15, %%zmm" #i "\n"
-// What sets without VNNI have for it: products of bytes to 16 bits, to 32 bits, sum; two of each.
-#define MINKE_BYTES512(i)                                                                                            \
-  "vpmaddubsw %%zmm14, %%zmm15, %%zmm" #i "\n vpmaddwd %%zmm14, %%zmm" #i ", %%zmm" #i "\n vpaddd %%zmm14, %%zmm" #i \
-  ", %%zmm" #i "\n"
-#define MINKE_BYTES256(i)                                                                                            \
-  "vpmaddubsw %%ymm14, %%ymm15, %%ymm" #i "\n vpmaddwd %%ymm14, %%ymm" #i ", %%ymm" #i "\n vpaddd %%ymm14, %%ymm" #i \
-  ", %%ymm" #i "\n"
-#define MINKE_BYTES128(i)                                                                    \
-  "movdqa %%xmm14, %%xmm" #i "\n pmaddubsw %%xmm15, %%xmm" #i "\n pmaddwd %%xmm14, %%xmm" #i \
-  "\n paddd %%xmm15, %%xmm" #i "\n"
-#define MINKE_PEAK_LOOP(op)                                                                                            \
-  __asm__ volatile("1:\n" MINKE_TWELVE(op) "dec %0\n jnz 1b\n"                                                         \
-                   : "+r"(rounds)                                                                                      \
-                   :                                                                                                   \
-                   : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", \
-                     "cc")
-#endif
-
-double PeakFlops([[maybe_unused]] int lanes, [[maybe_unused]] bool fma) {
-#if defined(__x86_64__)
-  double best = 0;
-  constexpr int64_t kRounds = 2'000'000;
-  for (int run = 0; run < 8; ++run) {
-    int64_t rounds = kRounds;
-    const double start = Seconds();
-    if (lanes == 16) {
-      MINKE_PEAK_LOOP(MINKE_FMA512);
-    } else if (fma) {
-      MINKE_PEAK_LOOP(MINKE_FMA256);
-    } else {
-      MINKE_PEAK_LOOP(MINKE_MULADD);
-    }
-    best = std::max(best, 2.0 * lanes * 12 * kRounds / (Seconds() - start));
-  }
-  return best;
-#else
-  return 0;
-#endif
-}
-
+// Of the set's own vector width.
 double PeakOf(const KernelSet& set) {
-  static const double wide = CpuHasAvx512() ? PeakFlops(16, true) : 0, middle = CpuHasAvx2() ? PeakFlops(8, true) : 0,
-                      narrow = PeakFlops(4, false);
-  const std::string_view name = set.name;
-  return name.starts_with("avx512") ? wide : name == "avx2" ? middle : narrow;
+  static std::map<std::string_view, double> peaks;
+  const auto [peak, is_new] = peaks.try_emplace(set.name);
+  if (is_new) peak->second = MeasureF32Peak(set, OneThread());
+  return peak->second;
 }
 
-// Operations a second (a product and its sum are two) on bytes, by the instructions of the set.
-double PeakInt8Of([[maybe_unused]] const KernelSet& set) {
-#if defined(__x86_64__)
-  constexpr int64_t kRounds = 2'000'000;
-  const std::string_view name = set.name;
-  double best = 0;
-  for (int run = 0; run < 8; ++run) {
-    int64_t rounds = kRounds;
-    int bytes = 64;
-    const double start = Seconds();
-    if (name == "avx512_vnni") {
-      MINKE_PEAK_LOOP(MINKE_VNNI512);
-    } else if (name == "avx512") {
-      MINKE_PEAK_LOOP(MINKE_BYTES512);
-    } else if (name == "avx2") {
-      bytes = 32;
-      MINKE_PEAK_LOOP(MINKE_BYTES256);
-    } else {
-      bytes = 16;
-      MINKE_PEAK_LOOP(MINKE_BYTES128);
-    }
-    best = std::max(best, 2.0 * bytes * 12 * kRounds / (Seconds() - start));
-  }
-  return best;
-#else
-  return 0;
-#endif
+double PeakInt8Of(const KernelSet& set) {
+  static std::map<std::string_view, double> peaks;
+  const auto [peak, is_new] = peaks.try_emplace(set.name);
+  if (is_new) peak->second = MeasureI8Peak(set, OneThread());
+  return peak->second;
 }
 
-// Bytes a second of one thread reading memory in order: best of several passes.
 double MemoryBandwidth() {
-  static const double bandwidth = [] {
-    std::vector<uint64_t> data(size_t{1} << 26, 1);  // 512 MB
-    double best = 0;
-    for (int pass = 0; pass < 5; ++pass) {
-      const double start = Seconds();
-      uint64_t sums[8] = {};
-      for (size_t i = 0; i < data.size(); i += 8)
-        for (size_t j = 0; j < 8; ++j) sums[j] += data[i + j];
-      benchmark::DoNotOptimize(sums);
-      best = std::max(best, static_cast<double>(data.size() * 8) / (Seconds() - start));
-    }
-    return best;
-  }();
+  static const double bandwidth = MeasureMemoryBandwidth(OneThread(), AvailableMemoryBytes());
   return bandwidth;
 }
 
@@ -197,8 +115,6 @@ void MatMulTransposed(benchmark::State& state, const KernelSet& set, DType dtype
 
 // Tiles of any bytes but for the scales of Q8, which must not be subnormal.
 void MatMulTiles(benchmark::State& state, const KernelSet& set, DType dtype, int64_t rows, int64_t n, int64_t k) {
-  static std::map<std::string_view, double> peaks;
-  if (!peaks.contains(set.name)) peaks[set.name] = PeakInt8Of(set);
   std::vector<uint8_t> bytes(static_cast<size_t>(RowTiles(n) * ColTiles(k) * TileBytes(dtype)));
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 37 >> 3 & 0x3F);
   if (dtype == DType::kQ8)
@@ -212,7 +128,7 @@ void MatMulTiles(benchmark::State& state, const KernelSet& set, DType dtype, int
   std::vector<float> y(static_cast<size_t>(rows * n));
   for (auto _ : state) set.matmul_tiles(codes.data(), ColTiles(k), rows, w, 0, n, y.data(), n);
   const double flop = 2.0 * static_cast<double>(rows * n * k), read = static_cast<double>(bytes.size());
-  Report(state, flop, rows == 1 ? read : 0, rows == 1 ? 0 : peaks[set.name],
+  Report(state, flop, rows == 1 ? read : 0, rows == 1 ? 0 : PeakInt8Of(set),
          rows == 1 && read > 33e6 ? MemoryBandwidth() : 0);
 }
 

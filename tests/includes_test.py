@@ -24,8 +24,8 @@ DOORS = {
                "quantize.h"},
     "kernels": {"kernel_set.h"},
     "text": {"tokenizer.h", "chat.h", "chat_template.h", "chat_parser.h", "stream_parser.h", "utf8_stream.h"},
-    "model": {"config.h", "cache_view.h", "forward.h", "model.h", "facts.h", "quantize_checkpoint.h"},
-    "engine": {"engine.h", "sampling.h", "page_pool.h"},
+    "model": {"config.h", "cache_view.h", "forward.h", "model.h", "facts.h", "work.h", "quantize_checkpoint.h"},
+    "engine": {"engine.h", "sampling.h", "page_pool.h", "random_rows.h"},
     "cli": set(),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"minke/([^/"]+)/([^"]+)"', re.MULTILINE)

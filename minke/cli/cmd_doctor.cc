@@ -9,6 +9,7 @@
 #include "minke/cli/command.h"
 #include "minke/cli/fit.h"
 #include "minke/cli/machine.h"
+#include "minke/cli/peaks.h"
 #include "minke/cli/version.h"
 #include "minke/kernels/kernel_set.h"
 #include "minke/model/facts.h"
@@ -57,19 +58,18 @@ Json KnownModelsJson(const Machine& machine, double memory_bytes_per_s) {
   return list;
 }
 
-Json KernelsJson(const CliContext& context) {
+Json KernelsJson(const KernelSet* chosen) {
   Json sets = Json::array();
   for (const KernelSet& set : AllKernelSets())
     sets.push_back({{"name", set.name}, {"description", set.description}, {"supported", set.supported()}});
-  const auto chosen = ChooseKernelSet(context.isa);
-  return {{"built", sets}, {"in_use", chosen ? Json((*chosen)->name) : Json()}};
+  return {{"built", sets}, {"in_use", chosen ? Json(chosen->name) : Json()}};
 }
 
 std::string Line(std::string_view key, std::string_view value) { return fmt::format("{:<14}{}\n", key, value); }
 
 std::string RateText(double bytes_per_s) { return BytesText(static_cast<int64_t>(bytes_per_s)) + "/s"; }
 
-std::string DoctorText(const Json& report) {
+std::string DoctorText(const Json& report, const Peaks& peaks) {
   const Json &cpu = report.at("cpu"), &memory = report.at("memory"), &disk = report.at("disk");
   std::string text = Line("minke", report.at("minke").get<std::string>());
   text += Line("processor", fmt::format("{} ({}), {} online, {} usable here", cpu.at("name").get<std::string>(),
@@ -88,8 +88,7 @@ std::string DoctorText(const Json& report) {
                                          ? ""
                                          : fmt::format(", limited to {} for this process",
                                                        BytesText(memory.at("limit_bytes").get<int64_t>()))));
-  text += Line("", fmt::format("read at {} by {} thread{}", RateText(memory.at("bytes_per_s").get<double>()),
-                               cpu.at("threads").get<int>(), cpu.at("threads").get<int>() == 1 ? "" : "s"));
+  text += Line("peaks", PeaksText(peaks));
   text += Line("huge pages", fmt::format("transparent: {}; reserved and free: {} of {}",
                                          memory.at("transparent_huge_pages").get<std::string>(),
                                          memory.at("huge_pages_free").get<int64_t>(),
@@ -126,7 +125,8 @@ Status Doctor(const DoctorFlags& flags, CliContext& context) {
   const int threads = context.ThreadCount();
   MINKE_ASSIGN(const auto started, ThreadPool::Create(threads));
   ThreadPool& pool = *started;
-  const double memory_rate = MeasureMemoryBandwidth(pool, machine.available_bytes);
+  const auto kernels = ChooseKernelSet(context.isa);
+  const Peaks peaks = MeasurePeaks(kernels ? *kernels : nullptr, pool, machine.available_bytes);
   const std::string folder = flags.folder.empty() ? TemporaryFolder(context) : flags.folder;
   Json disk = {{"folder", folder}};
   if (const auto speed = MeasureDiskRead(folder)) {
@@ -135,33 +135,22 @@ Status Doctor(const DoctorFlags& flags, CliContext& context) {
   } else {
     disk["error"] = speed.error().message;
   }
-  const Json report = {
-      {"version", 1},
-      {"minke", Version()},
-      {"cpu",
-       {{"name", machine.cpu.empty() ? "unknown" : machine.cpu},
-        {"architecture", machine.architecture},
-        {"online", machine.cores_online},
-        {"threads", threads}}},
-      {"kernels", KernelsJson(context)},
-      {"memory",
-       {{"total_bytes", machine.memory_bytes},
-        {"available_bytes", machine.available_bytes},
-        {"limit_bytes", machine.limit_bytes > 0 ? Json(machine.limit_bytes) : Json()},
-        {"bytes_per_s", memory_rate},
-        {"transparent_huge_pages", machine.transparent_huge_pages.empty() ? "unknown" : machine.transparent_huge_pages},
-        {"huge_pages_free", machine.huge_pages_free},
-        {"huge_page_bytes", machine.huge_page_bytes}}},
-      {"disk", disk},
-      {"models", KnownModelsJson(machine, memory_rate)}};
+  Json report = MachineJson(machine);
+  report["version"] = 1;
+  report["minke"] = Version();
+  report["cpu"]["threads"] = threads;
+  report["memory"]["bytes_per_s"] = peaks.memory_bytes_per_s;
+  report["kernels"] = KernelsJson(kernels ? *kernels : nullptr);
+  report["peaks"] = PeaksJson(peaks);
+  report["disk"] = disk;
+  report["models"] = KnownModelsJson(machine, peaks.memory_bytes_per_s);
   if (flags.json) {
     MINKE_TRY(context.out.WriteLine(DumpJson(report)));
   } else {
-    MINKE_TRY(context.out.Write(DoctorText(report)));
+    MINKE_TRY(context.out.Write(DoctorText(report, peaks)));
     MINKE_TRY(context.out.Flush());
   }
-  MINKE_TRY(ChooseKernelSet(context.isa));  // a set that was forced and cannot run is an error here too
-  return {};
+  return kernels ? Status() : Fail(kernels.error());  // a set that was forced and cannot run is an error here too
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 
+#include "minke/cli/list_flags.h"
+
 namespace minke {
 namespace {
 
@@ -20,6 +22,31 @@ CLI::Validator WholeNumber(T least, T most) {
         return fmt::format("{} is not a whole number from {} to {}", text, least, most);
       },
       "");
+}
+
+// A flag whose value is a list: every text is split at its commas, and all words are kept.
+template <class T>
+void List(CLI::App& app, const std::string& names, std::vector<T>& values, const std::string& help,
+          std::function<Result<T>(const std::string&)> parse) {
+  const auto read = [parse = std::move(parse)](const std::vector<std::string>& texts) -> Result<std::vector<T>> {
+    std::vector<T> all;
+    for (const std::string& text : texts)
+      for (const std::string& word : SplitList(text)) {
+        MINKE_ASSIGN(T value, parse(word));
+        all.push_back(std::move(value));
+      }
+    return all;
+  };
+  app.add_option_function<std::vector<std::string>>(
+         names, [&values, read](const std::vector<std::string>& texts) { values = read(texts).value(); }, help)
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->check(CLI::Validator(
+          [read](std::string& text) -> std::string {
+            const auto list = read({text});
+            return list ? "" : list.error().message;
+          },
+          ""));
 }
 
 }  // namespace
@@ -58,6 +85,9 @@ void FlagSet::Number(const std::string& names, int64_t& value, int64_t least, in
 void FlagSet::Number(const std::string& names, float& value, float least, float most, const std::string& help) {
   app_->add_option(names, value, help)->check(CLI::Range(least, most));
 }
+void FlagSet::Number(const std::string& names, double& value, double least, double most, const std::string& help) {
+  app_->add_option(names, value, help)->check(CLI::Range(least, most));
+}
 void FlagSet::Number(const std::string& names, std::optional<int64_t>& value, int64_t least, int64_t most,
                      const std::string& help) {
   app_->add_option(names, value, help)->check(WholeNumber(least, most));
@@ -69,6 +99,16 @@ void FlagSet::Number(const std::string& names, std::optional<uint64_t>& value, u
 void FlagSet::Number(const std::string& names, std::optional<float>& value, float least, float most,
                      const std::string& help) {
   app_->add_option(names, value, help)->check(CLI::Range(least, most));
+}
+
+void FlagSet::Numbers(const std::string& names, std::vector<int64_t>& values, int64_t least, int64_t most,
+                      const std::string& help) {
+  List<int64_t>(*app_, names, values, help, [=](const std::string& word) { return ParseCount(word, least, most); });
+}
+void FlagSet::Choices(const std::string& names, std::vector<std::string>& values, std::vector<std::string> choices,
+                      const std::string& help) {
+  List<std::string>(*app_, names, values, help,
+                    [choices = std::move(choices)](const std::string& word) { return ParseChoice(word, choices); });
 }
 
 void FlagSet::Switch(const std::string& names, bool& value, const std::string& help) {

@@ -34,11 +34,19 @@ class FlagSet {
   void Number(const std::string& names, int& value, int least, int most, const std::string& help);
   void Number(const std::string& names, int64_t& value, int64_t least, int64_t most, const std::string& help);
   void Number(const std::string& names, float& value, float least, float most, const std::string& help);
+  void Number(const std::string& names, double& value, double least, double most, const std::string& help);
   void Number(const std::string& names, std::optional<int64_t>& value, int64_t least, int64_t most,
               const std::string& help);
   void Number(const std::string& names, std::optional<uint64_t>& value, uint64_t least, uint64_t most,
               const std::string& help);
   void Number(const std::string& names, std::optional<float>& value, float least, float most, const std::string& help);
+
+  // Whole numbers with commas between them, "k" for 1024: "0,4k,16K". Given again, the flag goes on with its list.
+  void Numbers(const std::string& names, std::vector<int64_t>& values, int64_t least, int64_t most,
+               const std::string& help);
+  // Some of `choices`, with commas between them.
+  void Choices(const std::string& names, std::vector<std::string>& values, std::vector<std::string> choices,
+               const std::string& help);
 
   void Switch(const std::string& names, bool& value, const std::string& help);
   void Switch(const std::string& names, std::optional<bool>& value, const std::string& help);  // "--x,!--no-x"

@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <vector>
 
 #include "minke/base/available_memory.h"
 #include "minke/base/file.h"
@@ -36,16 +35,6 @@ int64_t NumberOf(const std::string& text) { return std::strtoll(text.c_str(), nu
 std::string ChosenOf(const std::string& text) {
   const size_t begin = text.find('['), end = text.find(']');
   return begin == std::string::npos || end < begin ? "" : text.substr(begin + 1, end - begin - 1);
-}
-
-// Sums words so that every byte is read; eight sums keep the loads independent.
-uint64_t ReadWords(const uint64_t* words, int64_t count) {
-  uint64_t sums[8] = {};
-  for (int64_t i = 0; i + 8 <= count; i += 8)
-    for (int64_t j = 0; j < 8; ++j) sums[j] += words[i + j];
-  uint64_t total = 0;
-  for (const uint64_t sum : sums) total += sum;
-  return total;
 }
 
 struct TemporaryFile {
@@ -76,26 +65,19 @@ Machine ReadMachine() {
   return machine;
 }
 
-double MeasureMemoryBandwidth(ThreadPool& pool, int64_t available_bytes) {
-  // Far beyond the caches where memory allows.
-  const int64_t bytes = std::clamp<int64_t>(available_bytes / 8, 1 << 20, int64_t{512} << 20);
-  const int64_t words = bytes / 8 / pool.num_threads() / 8 * 8;
-  std::vector<std::unique_ptr<uint64_t[]>> buffers(static_cast<size_t>(pool.num_threads()));
-  for (auto& buffer : buffers) buffer = std::make_unique<uint64_t[]>(static_cast<size_t>(words));
-  std::vector<uint64_t> sums(buffers.size());
-  double best = 0;
-  const double start = MonotonicSeconds();
-  for (int pass = 0; pass < 3 || MonotonicSeconds() - start < 0.3; ++pass) {
-    const double begin = MonotonicSeconds();
-    pool.Run(pool.num_threads(), [&](int64_t task, int) {
-      sums[static_cast<size_t>(task)] += ReadWords(buffers[static_cast<size_t>(task)].get(), words);
-    });
-    const double seconds = std::max(MonotonicSeconds() - begin, 1e-9);
-    best = std::max(best, static_cast<double>(words * 8 * pool.num_threads()) / seconds);
-  }
-  volatile uint64_t keep = 0;  // the sums must be computed
-  for (const uint64_t sum : sums) keep = keep + sum;
-  return best;
+Json MachineJson(const Machine& machine) {
+  return {
+      {"cpu",
+       {{"name", machine.cpu.empty() ? "unknown" : machine.cpu},
+        {"architecture", machine.architecture},
+        {"online", machine.cores_online}}},
+      {"memory",
+       {{"total_bytes", machine.memory_bytes},
+        {"available_bytes", machine.available_bytes},
+        {"limit_bytes", machine.limit_bytes > 0 ? Json(machine.limit_bytes) : Json()},
+        {"transparent_huge_pages", machine.transparent_huge_pages.empty() ? "unknown" : machine.transparent_huge_pages},
+        {"huge_pages_free", machine.huge_pages_free},
+        {"huge_page_bytes", machine.huge_page_bytes}}}};
 }
 
 Result<DiskSpeed> MeasureDiskRead(const std::string& folder) {

@@ -1,11 +1,12 @@
-// The machine as `minke doctor` sees it: what the operating system says, and two short measurements.
+// The machine as `minke doctor` and `minke bench` see it: what the operating system says, and the speed of a disk. What
+// processor and memory can do is measured in peaks.h.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
+#include "minke/base/json.h"
 #include "minke/base/result.h"
-#include "minke/base/thread_pool.h"
 
 namespace minke {
 
@@ -21,8 +22,7 @@ struct Machine {
 };
 Machine ReadMachine();
 
-// Bytes per second that all threads of the pool together read from memory; about a third of a second.
-double MeasureMemoryBandwidth(ThreadPool& pool, int64_t available_bytes);
+Json MachineJson(const Machine& machine);  // {"cpu": ..., "memory": ...}
 
 struct DiskSpeed {
   double bytes_per_s = 0;

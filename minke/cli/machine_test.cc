@@ -19,13 +19,6 @@ TEST(Machine, IsRead) {
   EXPECT_EQ(machine.cpu.find('\n'), std::string::npos);
 }
 
-TEST(Machine, BandwidthIsMeasured) {
-  ThreadPool pool(2);
-  const double rate = MeasureMemoryBandwidth(pool, int64_t{32} << 20);
-  EXPECT_GT(rate, 1e7);
-  EXPECT_LT(rate, 1e13);
-}
-
 TEST(Machine, DiskMeasurementLeavesNothingBehind) {
   std::string name = (fs::temp_directory_path() / "minke_machine_test_XXXXXX").string();
   const fs::path folder = ::mkdtemp(name.data());

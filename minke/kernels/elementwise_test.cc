@@ -186,5 +186,43 @@ TEST(ArgMax, LowestIndexOnTiesAndNaNNeverWins) {
     }
 }
 
+// Every float is updated in every round: the peak counts 2 * kPeakFloats * rounds.
+TEST(PeakF32, AllSetsComputeAllOfIt) {
+  Random random(11);
+  const std::vector<float> x = random.Floats(kPeakFloats);
+  for (const int64_t rounds : {0, 1, 3})
+    CompareSets(
+        [&](const KernelSet& set) {
+          std::vector<float> y = x;
+          set.peak_f32(y.data(), rounds, 0.75f, 0.5f);
+          return y;
+        },
+        [](size_t) { return 8 * kSpacing; });  // nothing exceeds 2
+}
+
+TEST(PeakI8, AllSetsComputeAllOfIt) {
+  std::vector<int32_t> start(kPeakFloats);
+  for (size_t i = 0; i < start.size(); ++i) start[i] = static_cast<int32_t>(i * 2654435761u >> 12) - (1 << 19);
+  for (const int64_t rounds : {0, 1, 3}) {
+    std::vector<int32_t> expected = start;
+    Reference().peak_i8(expected.data(), rounds, 0x3F020105);
+    for (const KernelSet& set : AllKernelSets()) {
+      if (!set.supported()) continue;
+      std::vector<int32_t> got = start;
+      set.peak_i8(got.data(), rounds, 0x3F020105);
+      EXPECT_EQ(got, expected) << set.name << ", rounds " << rounds;
+    }
+  }
+}
+
+TEST(PeakRead, AllSetsReadAllOfIt) {
+  Random random(12);
+  for (int64_t n = 0; n <= 257; ++n) {
+    const std::vector<float> x = random.Floats(n);
+    CompareSets([&](const KernelSet& set) { return std::vector<float>{set.peak_read(x.data(), n)}; },
+                [&](size_t) { return static_cast<double>(n) * kSpacing; });
+  }
+}
+
 }  // namespace
 }  // namespace minke

@@ -81,6 +81,15 @@ struct KernelSet {
   float (*log_sum_exp)(const float* x, int64_t n);                            // for logprobs
   int64_t (*argmax)(const float* x, int64_t n);                               // lowest index on ties; NaN never wins
 
+  // x = x * a + b, `rounds` times, in registers: what this set can compute while memory does not hold it up. x
+  // [kPeakFloats]; 2 * kPeakFloats * rounds FLOP.
+  void (*peak_f32)(float* x, int64_t rounds, float a, float b);
+  // The same for products of bytes, as in matmul_tiles: sums[i] += the four bytes of `codes`, 0 .. 63, times the four of
+  // sums[i] itself, which are signed. sums [kPeakFloats]; 8 * kPeakFloats * rounds operations.
+  void (*peak_i8)(int32_t* sums, int64_t rounds, int32_t codes);
+  // The sum of x[n], in any order: what this set can read while arithmetic does not hold it up.
+  float (*peak_read)(const float* x, int64_t n);
+
   void (*hadamard)(float* x, int64_t n);  // in place, Sylvester order, times n^(-1/2); n a power of two
   // One row of 128-wide groups: codes e4m3(x / scale), scale = max(|x|, 1e-4) / 448, rounded up to a power of two if
   // ue8m0. scales [n / 128].
@@ -92,6 +101,7 @@ struct KernelSet {
 };
 
 inline constexpr int64_t kLanes = 16;
+inline constexpr int64_t kPeakFloats = 192;
 inline constexpr int64_t kRowBlock = 64;  // rows of one softmax step
 // Per head: the probabilities of one block, the running maximum, the running sum and the decay of the block.
 constexpr int64_t AttendLatentScratch(int64_t heads) { return heads * (kRowBlock + 3); }

@@ -1,5 +1,6 @@
 // The specification of every entry: plain loops with double sums, no cleverness.
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -234,6 +235,25 @@ int64_t TopK(const float* scores, int64_t n, int64_t k, int32_t* selected) {
   return count;
 }
 
+void PeakF32(float* x, int64_t rounds, float a, float b) {
+  for (int64_t round = 0; round < rounds; ++round)
+    for (int64_t i = 0; i < kPeakFloats; ++i) x[i] = static_cast<float>(static_cast<double>(x[i]) * a + b);
+}
+
+void PeakI8(int32_t* sums, int64_t rounds, int32_t codes) {
+  for (int64_t round = 0; round < rounds; ++round)
+    for (int64_t i = 0; i < kPeakFloats; ++i) {
+      const auto x = std::bit_cast<std::array<int8_t, 4>>(sums[i]), code = std::bit_cast<std::array<int8_t, 4>>(codes);
+      for (size_t j = 0; j < 4; ++j) sums[i] += code[j] * x[j];
+    }
+}
+
+float PeakRead(const float* x, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += x[i];
+  return static_cast<float>(sum);
+}
+
 void Hadamard(float* x, int64_t n) {
   for (int64_t half = 1; half < n; half *= 2)
     for (int64_t i = 0; i < n; i += 2 * half)
@@ -405,6 +425,9 @@ extern const KernelSet kReferenceKernels = {
     .sigmoid = SigmoidInPlace,
     .log_sum_exp = LogSumExp,
     .argmax = ArgMax,
+    .peak_f32 = PeakF32,
+    .peak_i8 = PeakI8,
+    .peak_read = PeakRead,
     .hadamard = Hadamard,
     .quantize_e4m3 = QuantizeE4M3,
     .index_scores_e4m3 = IndexScoresE4M3,

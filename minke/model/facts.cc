@@ -1,5 +1,8 @@
 #include "minke/model/facts.h"
 
+#include <algorithm>
+#include <map>
+
 #include "minke/model/pass.h"
 #include "minke/model/weights.h"
 
@@ -37,6 +40,12 @@ struct VectorBytes {
   void Vector(const std::string&, const std::vector<float>&, int64_t size) { bytes += size * 4; }
 };
 
+struct BytesByFormat {
+  std::map<DType, int64_t> bytes = {};
+  void Matrix(const std::string&, const WeightView& w, int64_t, int64_t) { bytes[w.dtype] += w.bytes(); }
+  void Vector(const std::string&, const std::vector<float>&, int64_t) {}
+};
+
 }  // namespace
 
 WeightCount CountWeights(const ModelConfig& config) {
@@ -54,6 +63,16 @@ WeightCount CountWeights(const ModelConfig& config) {
   count.used += d + table;  // the head is read whole, tied or not; of the embedding one row
   count.mtp = mtp.count.all;
   return count;
+}
+
+std::string WeightFormat(const Model& model) {
+  BytesByFormat by_format;
+  for (int64_t i = 0; i < model.config().num_hidden_layers; ++i) {
+    LayerWeights layer = model.weights().layers[static_cast<size_t>(i)];
+    layer.ForEachTensor(model.config(), i, by_format);
+  }
+  const auto most = std::ranges::max_element(by_format.bytes, {}, [](const auto& entry) { return entry.second; });
+  return std::string(DTypeName(most->first));
 }
 
 const std::vector<std::string>& UnusedTensors(const Model& model) { return model.weights().unused; }

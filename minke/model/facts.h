@@ -19,6 +19,8 @@ struct WeightCount {
 };
 WeightCount CountWeights(const ModelConfig& config);
 
+// The number format in which most bytes of the layers' matrices are stored: "F8_E4M3".
+std::string WeightFormat(const Model& model);
 // Tensors that the configuration does not call for.
 const std::vector<std::string>& UnusedTensors(const Model& model);
 // Private memory that the open model holds: norms, biases, converted scales.

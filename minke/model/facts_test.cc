@@ -39,6 +39,7 @@ TEST(ModelFacts, AnOpenModel) {
   const int64_t copies = 2 * 512 * 128;  // the MTP layer's embedding and head
   EXPECT_EQ(count.all + count.mtp + copies, elements);
   EXPECT_TRUE(UnusedTensors(**model).empty());
+  EXPECT_EQ(WeightFormat(**model), "BF16");
   const ForwardOptions small{.max_batch_tokens = 1, .max_logit_rows = 1, .max_context = 64};
   const ForwardOptions large{.max_batch_tokens = 64, .max_logit_rows = 1, .max_context = 2048};
   EXPECT_GT(ScratchBytes(**model, small, 1), 0);

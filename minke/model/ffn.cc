@@ -73,6 +73,7 @@ void RunMoe(const Pass& pass, const LayerWeights& w, int64_t layer) {
   for (size_t e = 0; e < w.experts.size(); ++e) {
     const int64_t begin = s.expert_begin[0][e], count = s.expert_begin[0][e + 1] - begin;
     if (count == 0) continue;
+    ++pass.stats.experts;
     const auto in = s.expert_in.Rows(0, count), out = s.expert_out.Rows(0, count);
     for (int64_t i = 0; i < count; ++i)
       std::memcpy(in[i].data(), x[s.expert_rows[static_cast<size_t>(begin + i)]].data(),

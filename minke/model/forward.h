@@ -53,6 +53,7 @@ struct ForwardStats {
   int64_t queries = 0;        // rows times layers with attention
   int64_t selected_keys = 0;  // summed over those
   int64_t visible_keys = 0;
+  int64_t experts = 0;  // routed experts that had rows, summed over layers
 };
 
 // Owns the scratch for one worker; not thread-safe. Run allocates nothing.

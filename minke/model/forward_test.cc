@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <set>
 
 #include "minke/model/golden_case.h"
+#include "minke/model/work.h"
 
 namespace minke {
 namespace {
@@ -227,6 +229,28 @@ TEST(Forward, DenseAttentionIsAnotherModel) {
     worst = std::max(worst, std::fabs(logits[i] - c.golden.at("logits").floats[i]));
   EXPECT_GT(worst, 10.0f);  // case.json: 17.3
   EXPECT_EQ(dense->stats().selected_keys, dense->stats().visible_keys);
+}
+
+TEST(Forward, StatsAgreeWithTheTapsAndWithTheCount) {
+  const Case c("v32");
+  ThreadPool pool(1);
+  auto forward = MakeForward(*c.model, **ChooseKernelSet(""), pool);
+  TapLog taps;
+  RunChunked(*forward, c, 96, &taps);  // in one step
+  int64_t experts = 0;
+  for (const auto& [name, rows] : taps.ints) {
+    if (!name.starts_with("experts.")) continue;
+    std::set<int32_t> chosen;
+    for (const auto& row : rows) chosen.insert(row.begin(), row.end());
+    experts += static_cast<int64_t>(chosen.size());
+  }
+  EXPECT_GT(experts, 0);
+  EXPECT_EQ(forward->stats().experts, experts);
+  const ModelConfig& config = c.model->config();
+  const Work work = CountWork(*c.model, {.tokens = static_cast<int64_t>(c.ids.size())});
+  const double flop_per_key =
+      2.0 * static_cast<double>(config.num_attention_heads * (2 * config.kv_lora_rank + config.qk_rope_head_dim));
+  EXPECT_EQ(work.attention_flop, static_cast<double>(forward->stats().selected_keys) * flop_per_key);
 }
 
 class GoldenMtp : public testing::TestWithParam<const char*> {};

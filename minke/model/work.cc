@@ -1,0 +1,112 @@
+#include "minke/model/work.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "minke/model/weights.h"
+
+namespace minke {
+namespace {
+
+constexpr double kCacheNumberBytes = sizeof(float);  // cache_view.h
+
+// Positions that the new tokens of one sequence see, summed over the tokens; token t sees t + 1.
+struct Visible {
+  double all = 0;        // by all tokens
+  double selecting = 0;  // tokens that see more than the indexer selects
+  double scored = 0;     // positions seen by those
+  double attended = 0;   // positions that attention reads, after the selection
+
+  Visible(const ModelConfig& c, const StepShape& shape) {
+    const auto tokens = static_cast<double>(shape.tokens), depth = static_cast<double>(shape.depth);
+    attended = all = tokens * depth + tokens * (tokens + 1) / 2;
+    if (!c.has_indexer() || shape.attention != Attention::kDsa) return;
+    const auto topk = static_cast<double>(c.index_topk);
+    selecting = std::clamp(depth + tokens - topk, 0.0, tokens);
+    scored = selecting * (depth + tokens) - selecting * (selecting - 1) / 2;
+    attended = all - scored + selecting * topk;
+  }
+};
+
+// Walks the list of names of a layer and adds up.
+struct WeightCounter {
+  const ModelConfig& c;
+  const StepShape& shape;
+  const Visible& visible;
+  Work& work;
+
+  void Matrix(const std::string& name, const WeightView& w, int64_t rows, int64_t cols) {
+    const Use use = UseOf(name);
+    work.weight_bytes += use.reads * static_cast<double>(w.bytes());
+    double& operations = IsTiled(w.dtype) ? work.tile_op : work.weight_flop;
+    operations += use.rows * 2 * static_cast<double>(rows) * static_cast<double>(cols);
+  }
+  void Vector(const std::string& name, const std::vector<float>&, int64_t size) {
+    work.weight_bytes += UseOf(name).reads * static_cast<double>(size) * sizeof(float);
+  }
+
+ private:
+  struct Use {
+    double reads;  // of the tensor in the step; for one of many experts the chance of it
+    double rows;   // that are multiplied with it
+  };
+  Use UseOf(const std::string& name) const {
+    const auto rows = static_cast<double>(shape.batch * shape.tokens);
+    if (name.starts_with("mlp.experts.")) {
+      const auto experts = static_cast<double>(c.n_routed_experts);
+      const double chance = static_cast<double>(c.num_experts_per_tok) / experts;
+      // A token misses an expert with 1 - chance; even routing.
+      const double chosen = shape.experts.value_or(experts * (1 - std::pow(1 - chance, rows)));
+      return {chosen / experts, rows * chance};
+    }
+    if (!name.starts_with("self_attn.indexer.")) return {1, rows};
+    if (shape.attention != Attention::kDsa) return {0, 0};
+    // A token's key is always cached; its queries are needed only where there is something to select.
+    if (name.ends_with("wq_b.weight") || name.ends_with("weights_proj.weight"))
+      return {visible.selecting > 0 ? 1.0 : 0.0, static_cast<double>(shape.batch) * visible.selecting};
+    return {1, rows};
+  }
+};
+
+}  // namespace
+
+Work& Work::operator+=(const Work& other) {
+  weight_bytes += other.weight_bytes, index_bytes += other.index_bytes, latent_bytes += other.latent_bytes;
+  weight_flop += other.weight_flop, index_flop += other.index_flop, attention_flop += other.attention_flop;
+  tile_op += other.tile_op;
+  return *this;
+}
+
+Work CountWork(const Model& model, const StepShape& shape) { return CountWork(model.config(), model.weights(), shape); }
+
+Work CountWork(const ModelConfig& c, const ModelWeights& weights, const StepShape& shape) {
+  const Visible visible(c, shape);
+  const auto batch = static_cast<double>(shape.batch), in_cache = static_cast<double>(shape.depth + shape.tokens);
+  const auto rank = static_cast<double>(c.kv_lora_rank), heads = static_cast<double>(c.num_attention_heads);
+  const auto index_heads = static_cast<double>(c.index_n_heads), index_dim = static_cast<double>(c.index_head_dim);
+  Work work;
+  WeightCounter counter{c, shape, visible, work};
+  for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    LayerWeights layer = weights.layers[static_cast<size_t>(i)];  // the list hands out references that may be written
+    layer.ForEachTensor(c, i, counter);
+    // Absorbed: q . (c, k_pe) and the sum of c, for every head. kv_b_proj is counted once a row among the weights, half
+    // of it for the query and half for the result. Queries of one sequence may share a row that was read.
+    work.attention_flop += batch * visible.attended * 2 * heads * (2 * rank + static_cast<double>(c.qk_rope_head_dim));
+    work.latent_bytes +=
+        batch * std::min(in_cache, visible.attended) * static_cast<double>(c.latent_dim()) * kCacheNumberBytes;
+    if (visible.selecting == 0 || !c.has_own_indexer[static_cast<size_t>(i)]) continue;
+    work.index_flop += batch * visible.scored * 2 * index_heads * (index_dim + 1);
+    work.index_bytes += batch * in_cache * index_dim * kCacheNumberBytes;
+  }
+  const auto vocab = static_cast<double>(c.vocab_size), width = static_cast<double>(c.hidden_size);
+  const double rows = batch * static_cast<double>(shape.tokens);
+  work.weight_bytes += std::min(rows, vocab) * static_cast<double>(weights.embed_tokens.bytes()) / vocab;
+  work.weight_bytes += width * sizeof(float);  // model.norm
+  if (!shape.logits) return work;
+  work.weight_bytes += static_cast<double>(weights.lm_head.bytes());
+  double& operations = IsTiled(weights.lm_head.dtype) ? work.tile_op : work.weight_flop;
+  operations += batch * 2 * vocab * width;
+  return work;
+}
+
+}  // namespace minke

@@ -1,0 +1,38 @@
+// What one step of the model has to read and to compute, counted: the numerator of every share of a roofline. Bytes are
+// those of the weights as they are stored and of the cache as it is kept, each read once; a multiply-add with a weight,
+// an index key or a latent is two operations (spec/model.md 11). Activations and what is written are left out.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "minke/model/forward.h"
+#include "minke/model/model.h"
+
+namespace minke {
+
+struct StepShape {
+  int64_t batch = 1;   // sequences
+  int64_t tokens = 1;  // new ones of each
+  int64_t depth = 0;   // positions that each has in its cache before
+  bool logits = true;  // of the last token of each sequence, or none
+  Attention attention = Attention::kDsa;
+  // How many experts of a layer the step's tokens chose between them; nothing: as many as even routing would.
+  std::optional<double> experts = std::nullopt;
+};
+
+// Parts are kept apart because not all run at the same peak: products with weights in tiles are of 8-bit integers.
+struct Work {
+  double weight_bytes = 0, index_bytes = 0, latent_bytes = 0;
+  double weight_flop = 0, index_flop = 0, attention_flop = 0;
+  double tile_op = 0;  // with weights in tiles, instead of weight_flop
+
+  double bytes() const { return weight_bytes + index_bytes + latent_bytes; }
+  double flop() const { return weight_flop + index_flop + attention_flop; }
+  Work& operator+=(const Work& other);
+};
+
+Work CountWork(const Model& model, const StepShape& shape);
+Work CountWork(const ModelConfig& config, const ModelWeights& weights, const StepShape& shape);
+
+}  // namespace minke
