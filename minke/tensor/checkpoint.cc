@@ -74,6 +74,7 @@ Result<fs::path> FindEntry(const fs::path& path) {
 Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
   MINKE_ASSIGN(const fs::path entry, FindEntry(path));
   auto checkpoint = std::make_unique<Checkpoint>();
+  checkpoint->path_ = entry.string();
   const auto add = [&](const std::string& file_path) -> Status {
     MINKE_ASSIGN(auto file, SafetensorsFile::Open(file_path));
     const int number = static_cast<int>(checkpoint->files_.size());
