@@ -8,10 +8,6 @@
 #include "minke/model/pass.h"
 
 namespace minke {
-namespace {
-constexpr int64_t kMostRows = 1 << 18;  // tasks of one fork are counted in 20 bits
-}
-
 struct Forward::Impl {
   Impl(const Model& m, const KernelSet& k, ThreadPool& p, const ForwardOptions& o, size_t arena_bytes)
       : model(m),
@@ -127,9 +123,9 @@ Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const Kerne
   if (options.max_context > c.max_position_embeddings)
     return Fail(Code::kInvalidArgument, "context: {} tokens asked for, but the model has {} positions",
                 options.max_context, c.max_position_embeddings);
-  if (options.max_batch_tokens > kMostRows || options.max_logit_rows > kMostRows)
+  if (options.max_batch_tokens > kMostBatchTokens || options.max_logit_rows > kMostBatchTokens)
     return Fail(Code::kInvalidArgument, "batch: {} tokens asked for, one step takes at most {}; use smaller chunks",
-                std::max(options.max_batch_tokens, options.max_logit_rows), kMostRows);
+                std::max(options.max_batch_tokens, options.max_logit_rows), kMostBatchTokens);
   const int64_t bytes = ScratchBytes(model, pool.num_threads(), options);
   // Asked before taken: the system promises memory that it does not have.
   const Error no_memory{

@@ -22,6 +22,8 @@ namespace minke {
 enum class Attention { kDsa, kDense };        // kDense ignores the indexer; for comparison
 enum class MlaForm { kAbsorbed, kExpanded };  // kExpanded where a query sees everything; kAbsorbed elsewhere
 
+inline constexpr int64_t kMostBatchTokens = 1 << 18;  // in one Run: tasks of one fork are counted in 20 bits
+
 struct ForwardOptions {
   int64_t max_batch_tokens = 512;  // new tokens in one Run, all sequences together
   int64_t max_logit_rows = 512;
