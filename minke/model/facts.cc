@@ -1,6 +1,5 @@
 #include "minke/model/facts.h"
 
-#include "minke/model/pass.h"
 #include "minke/model/weights.h"
 
 namespace minke {
@@ -66,12 +65,6 @@ int64_t OwnedWeightBytes(const Model& model) {
   for (const std::vector<float>& scales : model.weights().converted_scales)
     vectors.bytes += static_cast<int64_t>(scales.size()) * 4;
   return vectors.bytes + model.config().hidden_size * 4;
-}
-
-int64_t ScratchBytes(const Model& model, const ForwardOptions& options, int num_threads) {
-  Arena measure;
-  Scratch(measure, model.config(), options, num_threads, model.has_mtp());
-  return static_cast<int64_t>(measure.used_bytes());
 }
 
 }  // namespace minke

@@ -292,6 +292,14 @@ TEST(Forward, ContextBeyondTheModelIsRefused) {
   EXPECT_EQ(forward.error().code, Code::kInvalidArgument);
 }
 
+TEST(Forward, ScratchGrowsWithTheBatchAndTheContext) {
+  const Case c("v32");
+  const ForwardOptions small{.max_batch_tokens = 1, .max_logit_rows = 1, .max_context = 64};
+  const ForwardOptions large{.max_batch_tokens = 64, .max_logit_rows = 1, .max_context = 96};
+  EXPECT_GT(Forward::ScratchBytes(*c.model, 1, small), 0);
+  EXPECT_GT(Forward::ScratchBytes(*c.model, 1, large), Forward::ScratchBytes(*c.model, 1, small));
+}
+
 std::string CaseName(const testing::TestParamInfo<const char*>& instance) { return instance.param; }
 INSTANTIATE_TEST_SUITE_P(Cases, GoldenModel, testing::ValuesIn(kCases), CaseName);
 INSTANTIATE_TEST_SUITE_P(Cases, GoldenMtp, testing::Values("v3_bf16_sharded", "v32_mtp"), CaseName);
