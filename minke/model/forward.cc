@@ -185,6 +185,5 @@ TensorView<const float, 2> Forward::RunMtp(std::span<const BatchItem> items, Ten
 
 TensorView<const float, 2> Forward::hidden() const { return impl_->s.hidden.Rows(0, impl_->num_rows); }
 const ForwardStats& Forward::stats() const { return impl_->stats; }
-const ForwardOptions& Forward::options() const { return impl_->options; }
 
 }  // namespace minke

@@ -80,7 +80,6 @@ class Forward {
                                     TapSink* taps = nullptr);
 
   const ForwardStats& stats() const;
-  const ForwardOptions& options() const;
 
  private:
   struct Impl;
