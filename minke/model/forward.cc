@@ -130,8 +130,8 @@ Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const Kerne
   // Asked before taken: the system promises memory that it does not have.
   const Error no_memory{
       Code::kNoMemory,
-      fmt::format("activations: {} MiB for {} batch tokens at a context of {} are needed, {} MiB are available; lower the "
-                  "context or the batch",
+      fmt::format("activations: {} MiB for {} batch tokens at a context of {} are needed, {} MiB are available; lower "
+                  "the context or the batch",
                   bytes >> 20, options.max_batch_tokens, options.max_context, AvailableMemoryBytes() >> 20)};
   if (bytes > AvailableMemoryBytes()) return Fail(no_memory);
   try {

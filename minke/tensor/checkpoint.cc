@@ -102,7 +102,8 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
     const fs::path shard_path = entry.parent_path() / shard;
     std::error_code ignored;
     if (!fs::is_regular_file(shard_path, ignored))
-      return Fail(Code::kDamaged, "{}: names the file {}, which is missing or no file", entry.string(), NameForMessage(shard));
+      return Fail(Code::kDamaged, "{}: names the file {}, which is missing or no file", entry.string(),
+                  NameForMessage(shard));
     MINKE_TRY(add(shard_path.string()));
   }
   for (const auto& [name, shard] : index.shard_of) {
