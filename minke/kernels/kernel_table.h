@@ -73,6 +73,8 @@ struct KernelSet {
   float (*log_sum_exp)(const float* x, int64_t n);                            // for logprobs
   int64_t (*argmax)(const float* x, int64_t n);                               // lowest index on ties; NaN never wins
 
+  // The three steps of the official FP8 index path, on which no forward pass stands yet: it scores in F32 against F32
+  // keys. They are here with their golden test (golden_test.cc) for the cache of 8-bit index keys.
   void (*hadamard)(float* x, int64_t n);  // in place, Sylvester order, times n^(-1/2); n a power of two
   // One row of 128-wide groups: codes e4m3(x / scale), scale = max(|x|, 1e-4) / 448, rounded up to a power of two if
   // ue8m0. scales [n / 128].

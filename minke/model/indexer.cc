@@ -30,7 +30,7 @@ void CacheKeys(const Pass& pass, const LayerWeights& w, int64_t layer) {
   }
 }
 
-// Rows that see more than K positions, as a range per batch item: positions ascend inside an item.
+// Calls f with every row that sees more than K positions; the others attend to all of them.
 template <class F>
 void ForSelectingRows(const Pass& pass, F&& f) {
   for (int64_t row = 0; row < pass.num_rows; ++row)
