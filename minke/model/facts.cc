@@ -11,7 +11,7 @@ struct LayerCounter {
   WeightCount count = {};
 
   void Matrix(const std::string& name, const WeightView&, int64_t rows, int64_t cols) {
-    // The router and the indexer's head weights stay in BF16 (spec/model.md 9).
+    // The router and the indexer's head weights stay in BF16 (docs/model.md, "Cost").
     const bool fp8 = !name.ends_with("mlp.gate.weight") && !name.ends_with("weights_proj.weight");
     Add(name, rows * cols, fp8);
   }

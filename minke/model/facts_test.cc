@@ -7,7 +7,7 @@
 namespace minke {
 namespace {
 
-// The published sizes of DeepSeek-V3.2 (docs/model.md, cost): 671.88 G without the MTP layer, 37.48 G for one token,
+// The published sizes of DeepSeek-V3.2 (docs/model.md, "Cost"): 671.88 G without the MTP layer, 37.48 G for one token,
 // 11.62 G in the MTP layer, 36.42 GB of FP8 read per token.
 TEST(ModelFacts, CountsDeepseekV32) {
   const WeightCount count = CountWeights(ParseModelConfig(R"({"model_type": "deepseek_v32"})", "x").value());

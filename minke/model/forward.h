@@ -74,7 +74,7 @@ class Forward {
   // model.norm's output for every token of the last Run, [tokens, hidden_size]; what the MTP layer reads.
   TensorView<const float, 2> hidden() const;
 
-  // The MTP layer (spec/model.md 10) on items whose tokens[i] is the *next* token x_{p+1} of position
+  // The MTP layer (docs/model.md) on items whose tokens[i] is the *next* token x_{p+1} of position
   // p = first_pos + i, with main hidden state hidden[row] = g_p. Uses the cache's last layer. Logits as in Run.
   TensorView<const float, 2> RunMtp(std::span<const BatchItem> items, TensorView<const float, 2> hidden,
                                     TapSink* taps = nullptr);

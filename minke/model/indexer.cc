@@ -1,4 +1,4 @@
-// The lightning indexer (spec/model.md 6):
+// The lightning indexer (docs/model.md: index keys, index scores, selection):
 //   I[t, s] = sum_j w[t, j] max(0, q[t, j] . k[s]);  Sel(t) = the min(K, t + 1) largest over s <= t.
 #include <cmath>
 

@@ -114,7 +114,7 @@ class Loader {
     return {};
   }
 
-  // weight_scale_inv is the multiplier, in spite of its name (spec/model.md 9).
+  // weight_scale_inv is the multiplier, in spite of its name.
   Status LoadScales(const std::string& name, WeightView& view) {
     view.block_rows = config_.fp8_block_rows > 0 ? config_.fp8_block_rows : kDefaultBlock;
     view.block_cols = config_.fp8_block_cols > 0 ? config_.fp8_block_cols : kDefaultBlock;
