@@ -287,7 +287,28 @@ def test_seed_and_stop():
     assert early["reasoning_content"] == free["reasoning_content"].split("=")[0] and early["content"] == ""
     assert run("-n", 3)["finish_reason"] == "length"
     raw = json.loads(support.minke("run", "nano", "--raw", "2+3=", "-n", 1, "--temp", 0, "--json").stdout)
-    assert raw["usage"] == {"prompt_tokens": 4, "completion_tokens": 1, "total_tokens": 5}
+    assert raw["usage"] == {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+
+
+def test_raw_text_begins_as_tokenizer_config_says(nano_copy):
+    path = nano_copy / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    assert config["add_bos_token"] is True
+
+    def prompt_tokens(text):
+        out = support.minke("run", nano_copy, "--raw", text, "-n", 1, "--temp", 0, "--json").stdout
+        return json.loads(out)["usage"]["prompt_tokens"]
+
+    marked = "<｜begin▁of▁sentence｜>2+3="
+    assert prompt_tokens("2+3=") == prompt_tokens(marked) == 5
+    path.write_text(json.dumps(config | {"add_bos_token": False}))
+    assert (prompt_tokens("2+3="), prompt_tokens(marked)) == (4, 5)
+    path.write_text("{}")
+    assert prompt_tokens("2+3=") == 4
+    path.write_text(json.dumps(config | {"add_bos_token": 1}))
+    fails(4, "run", nano_copy, "--raw", "2+3=", says=["tokenizer_config.json", "add_bos_token"])
+    path.unlink()
+    assert prompt_tokens("2+3=") == 4
 
 
 def test_drafts_change_the_facts_and_no_byte():

@@ -19,11 +19,13 @@ SEES = {
 # Headers that other rooms may include. Whatever a door itself includes of its own room is a door as well: a reader of
 # the door has to read it anyway.
 DOORS = {
-    "base": {"result.h", "check.h", "json.h", "token_id.h", "thread_pool.h", "rng.h", "file.h", "available_memory.h"},
+    "base": {"result.h", "check.h", "json.h", "token_id.h", "thread_pool.h", "rng.h", "file.h", "available_memory.h",
+             "cgroup.h"},
     "tensor": {"dtype.h", "view.h", "arena.h", "weight_view.h", "safetensors.h", "checkpoint.h", "verify.h",
                "quantize.h"},
     "kernels": {"kernel_set.h"},
-    "text": {"tokenizer.h", "chat.h", "chat_template.h", "chat_parser.h", "stream_parser.h", "utf8_stream.h"},
+    "text": {"tokenizer.h", "chat.h", "chat_template.h", "chat_parser.h", "stream_parser.h", "tokenizer_config.h",
+             "utf8_stream.h"},
     "model": {"config.h", "cache_view.h", "forward.h", "model.h", "facts.h", "work.h", "quantize_checkpoint.h"},
     "engine": {"engine.h", "sampling.h", "page_pool.h", "random_rows.h"},
     "cli": set(),

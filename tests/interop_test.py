@@ -68,7 +68,7 @@ def test_fresh_prompts_on_tiny_models(case, other, tmp_path):
 def test_fresh_questions_on_nano(other, tmp_path):
     """Questions outside eval.jsonl, thinking on: the encoded prompt goes through both, 60 tokens each."""
     model = other(support.NANO)
-    questions = ["Make 24 from 3 8 1.", "Use 7, 4 and 2 to make 26.", "Reach 36 with the numbers 9 4 10.", "What is 12+9?",
+    questions = ["Make 24 from 3 8 1.", "Use 7, 4 and 2 to make 26.", "Reach 45 with the numbers 9 10 5.", "What is 12+9?",
                  "Who are you?"]
     cases = [{"messages": [{"role": "user", "content": text}], "thinking_mode": "thinking", "options": {}}
              for text in questions]

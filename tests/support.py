@@ -18,12 +18,12 @@ COMMAND = shlex.split(os.environ.get("TEST_MINKE_COMMAND", str(BUILD / "release"
 CASES = ["v2_lite", "v2_group", "v3_bf16_sharded", "v32", "v32_fp8", "v32_mtp", "glm_moe_dsa"]
 
 
-def minke(*arguments, stdin=None, env=None, check=True, text=True, timeout=600):
+def minke(*arguments, stdin=None, env=None, check=True, text=True, timeout=600, cwd=None):
     """One run of the program; fails the test with the program's own words when `check` and it fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MINKE_")}
     environment.update(env or {})
     result = subprocess.run(
-        [*COMMAND, *map(str, arguments)], input=stdin, capture_output=True, text=text, env=environment, timeout=timeout,
+        [*COMMAND, *map(str, arguments)], input=stdin, capture_output=True, text=text, env=environment, timeout=timeout, cwd=cwd,
         encoding="utf-8" if text else None)
     if check and result.returncode != 0:
         raise AssertionError(f"minke {' '.join(map(str, arguments))}: exit {result.returncode}: {result.stderr}")

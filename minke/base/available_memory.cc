@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "minke/base/cgroup.h"
+
 namespace minke {
 namespace {
 
@@ -27,35 +29,10 @@ std::optional<int64_t> ReadNumber(const std::string& path, std::string_view key)
 
 // What the two versions call the same things.
 struct Names {
-  const char *mount, *limit, *used, *reclaimable;
+  const char *controller, *limit, *used, *reclaimable;
 };
-constexpr Names kVersion2 = {"/sys/fs/cgroup", "/memory.max", "/memory.current", "inactive_file"};
-constexpr Names kVersion1 = {"/sys/fs/cgroup/memory", "/memory.limit_in_bytes", "/memory.usage_in_bytes",
-                             "total_inactive_file"};
-
-// A line of /proc/self/cgroup is "number:controllers:path"; version 2 names no controllers.
-bool IsMemoryLine(std::string_view controllers, const Names& names) {
-  if (names.mount == kVersion2.mount) return controllers.empty();
-  return ("," + std::string(controllers) + ",").find(",memory,") != std::string::npos;
-}
-
-// The folders of the process's own group and of all above it. In a container the path may be the host's, which does not
-// exist here, or lead out of what is mounted; then the mount itself is the nearest group there is.
-std::vector<std::string> GroupFolders(const std::string& root, const Names& names) {
-  const std::string mount = root + names.mount;
-  std::vector<std::string> folders;
-  std::ifstream groups(root + "/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (first == line.npos || second == line.npos) continue;
-    if (!IsMemoryLine(std::string_view(line).substr(first + 1, second - first - 1), names)) continue;
-    std::string path = line.substr(second + 1);
-    if (!path.starts_with('/') || path.starts_with("/..")) continue;
-    for (; path.size() > 1; path.resize(path.rfind('/'))) folders.push_back(mount + path);
-  }
-  folders.push_back(mount);
-  return folders;
-}
+constexpr Names kVersion2 = {"", "/memory.max", "/memory.current", "inactive_file"};
+constexpr Names kVersion1 = {"memory", "/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_inactive_file"};
 
 struct Limit {
   int64_t bytes = 0, left = 0;
@@ -64,7 +41,7 @@ struct Limit {
 std::vector<Limit> Limits(const std::string& root) {
   std::vector<Limit> limits;
   for (const Names& names : {kVersion2, kVersion1}) {
-    for (const std::string& folder : GroupFolders(root, names)) {
+    for (const std::string& folder : CgroupFolders(root, names.controller)) {
       const auto limit = ReadNumber(folder + names.limit, "");
       if (!limit || *limit >= kNoLimit) continue;
       const int64_t used = ReadNumber(folder + names.used, "").value_or(0);

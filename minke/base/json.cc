@@ -8,22 +8,20 @@ namespace minke {
 namespace {
 
 // Feeds nlohmann's DOM builder, and stops at the first thing we do not accept.
-template <class Value>
-class LimitedSax : public nlohmann::detail::json_sax_dom_parser<Value> {
-  using Base = nlohmann::detail::json_sax_dom_parser<Value>;
+class LimitedSax : public nlohmann::detail::json_sax_dom_parser<Json> {
+  using Base = nlohmann::detail::json_sax_dom_parser<Json>;
 
  public:
-  LimitedSax(Value& value, JsonLimits limits, bool refuse_duplicates)
-      : Base(value, /*allow_exceptions=*/false), limits_(limits), refuse_duplicates_(refuse_duplicates) {}
+  LimitedSax(Json& value, JsonLimits limits) : Base(value, /*allow_exceptions=*/false), limits_(limits) {}
 
   bool start_object(std::size_t count) {
     if (!Enter()) return false;
-    if (refuse_duplicates_) keys_.emplace_back();
+    keys_.emplace_back();
     return Base::start_object(count);
   }
   bool end_object() {
     --depth_;
-    if (refuse_duplicates_) keys_.pop_back();
+    keys_.pop_back();
     return Base::end_object();
   }
   bool start_array(std::size_t count) { return Enter() && Base::start_array(count); }
@@ -33,14 +31,12 @@ class LimitedSax : public nlohmann::detail::json_sax_dom_parser<Value> {
   }
   bool null() { return Count() && Base::null(); }
   bool boolean(bool value) { return Count() && Base::boolean(value); }
-  bool number_integer(typename Value::number_integer_t value) { return Count() && Base::number_integer(value); }
-  bool number_unsigned(typename Value::number_unsigned_t value) { return Count() && Base::number_unsigned(value); }
-  bool number_float(typename Value::number_float_t value, const typename Value::string_t& text) {
-    return Count() && Base::number_float(value, text);
-  }
-  bool string(typename Value::string_t& value) { return Count() && Base::string(value); }
-  bool key(typename Value::string_t& name) {
-    if (refuse_duplicates_ && !keys_.back().insert(name).second) {
+  bool number_integer(int64_t value) { return Count() && Base::number_integer(value); }
+  bool number_unsigned(uint64_t value) { return Count() && Base::number_unsigned(value); }
+  bool number_float(double value, const std::string& text) { return Count() && Base::number_float(value, text); }
+  bool string(std::string& value) { return Count() && Base::string(value); }
+  bool key(std::string& name) {
+    if (!keys_.back().insert(name).second) {
       problem_ = fmt::format("the key \"{}\" appears twice", name.substr(0, 80));
       return false;
     }
@@ -66,21 +62,11 @@ class LimitedSax : public nlohmann::detail::json_sax_dom_parser<Value> {
   }
 
   JsonLimits limits_;
-  bool refuse_duplicates_;
   int depth_ = 0;
   int64_t values_ = 0;
   std::vector<std::set<std::string, std::less<>>> keys_;
   std::string problem_;
 };
-
-template <class Value>
-Result<Value> Parse(std::string_view text, std::string_view where, JsonLimits limits, bool refuse_duplicates) {
-  Value root;
-  LimitedSax<Value> sax(root, limits, refuse_duplicates);
-  const bool ok = Value::sax_parse(text.begin(), text.end(), &sax);
-  if (!ok) return Fail(Code::kDamaged, "{}: {}", where, sax.problem());
-  return root;
-}
 
 template <class Value>
 std::string Dump(const Value& value) {
@@ -90,11 +76,10 @@ std::string Dump(const Value& value) {
 }  // namespace
 
 Result<Json> ParseJson(std::string_view text, std::string_view where, JsonLimits limits) {
-  return Parse<Json>(text, where, limits, /*refuse_duplicates=*/true);
-}
-
-Result<OrderedJson> ParseOrderedJson(std::string_view text, std::string_view where, JsonLimits limits) {
-  return Parse<OrderedJson>(text, where, limits, /*refuse_duplicates=*/false);
+  Json root;
+  LimitedSax sax(root, limits);
+  if (!Json::sax_parse(text.begin(), text.end(), &sax)) return Fail(Code::kDamaged, "{}: {}", where, sax.problem());
+  return root;
 }
 
 std::string DumpJson(const Json& value) { return Dump(value); }

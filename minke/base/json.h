@@ -10,7 +10,7 @@
 namespace minke {
 
 using Json = nlohmann::json;                 // keys sorted; for configs, headers, vocabularies
-using OrderedJson = nlohmann::ordered_json;  // keys as written; for what a prompt shows
+using OrderedJson = nlohmann::ordered_json;  // keys as written; for what we print
 
 struct JsonLimits {
   int max_depth = 64;
@@ -19,9 +19,6 @@ struct JsonLimits {
 
 // `where` names the file or field for the error message. Errors: kDamaged with the byte offset.
 Result<Json> ParseJson(std::string_view text, std::string_view where, JsonLimits limits = {});
-
-// A repeated key keeps its first place and takes its last value, as in Python.
-Result<OrderedJson> ParseOrderedJson(std::string_view text, std::string_view where, JsonLimits limits = {});
 
 // One line for output; invalid UTF-8 becomes U+FFFD instead of an exception.
 std::string DumpJson(const Json& value);

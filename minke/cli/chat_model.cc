@@ -28,7 +28,6 @@ Result<std::unique_ptr<ChatModel>> ChatModel::Open(const ModelFlags& flags, cons
   MINKE_ASSIGN(chat->engine_, Engine::Open(options));
   chat->context_ = chat->engine_->stats().context;
   chat->attention_ = DescribeAttention(config, flags.attention_mode());
-  chat->selects_ = config.has_indexer() && flags.attention_mode() == Attention::kDsa;
   return chat;
 }
 

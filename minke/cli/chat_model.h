@@ -30,7 +30,6 @@ class ChatModel {
   int64_t context() const { return context_; }                 // tokens
   const std::string& attention() const { return attention_; }  // in words
   const KernelSet& kernels() const { return *kernels_; }
-  bool selects() const { return selects_; }  // sparse attention is on
 
   // Whether the format can do what is `asked`: V3 cannot think, R1 cannot help it. Without a wish: thinking where the
   // format has it. kInvalidArgument with the format's name.
@@ -48,7 +47,6 @@ class ChatModel {
   const KernelSet* kernels_ = nullptr;
   int64_t context_ = 0;
   std::string attention_;
-  bool selects_ = false;
 };
 
 }  // namespace minke

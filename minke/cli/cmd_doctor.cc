@@ -22,7 +22,8 @@ struct DoctorFlags {
   std::string folder;
 };
 
-// Released models, by the fields in which they differ from their family's defaults (docs/model.md).
+// Released models, by the fields in which they differ from their family's defaults (docs/model.md,
+// "Configuration").
 struct KnownModel {
   const char* name;
   const char* config;

@@ -11,6 +11,7 @@
 #include "minke/cli/sampling_flags.h"
 #include "minke/cli/signals.h"
 #include "minke/cli/terminal.h"
+#include "minke/text/tokenizer_config.h"
 
 namespace minke {
 namespace {
@@ -57,6 +58,15 @@ Result<std::string> ReadPrompt(const RunFlags& flags) {
   }
   if (prompt.ends_with('\n')) prompt.pop_back();
   return prompt;
+}
+
+// With the begin token in front where tokenizer_config.json asks for it and the text does not have it.
+Result<std::vector<TokenId>> EncodeRaw(const ChatModel& chat, const std::string& text) {
+  MINKE_ASSIGN(const bool adds_begin, FolderAddsBeginToken(chat.path().folder));
+  std::vector<TokenId> ids = chat.tokenizer().Encode(text);
+  const std::optional<TokenId> begin = chat.config().bos_token_id;
+  if (adds_begin && begin && (ids.empty() || ids[0] != *begin)) ids.insert(ids.begin(), *begin);
+  return ids;
 }
 
 Status PrintJson(const ChatModel& chat, const RunFlags& flags, const AnswerRequest& request, const Answer& answer,
@@ -106,7 +116,7 @@ Status Run(const RunFlags& flags, CliContext& context) {
   AnswerRequest request;
   request.raw = flags.raw;
   if (flags.raw) {
-    request.prompt = chat->tokenizer().Encode(prompt);
+    MINKE_ASSIGN(request.prompt, EncodeRaw(*chat, prompt));
   } else {
     MINKE_ASSIGN(request.thinking, chat->ChooseThinking(flags.think));
     std::vector<Message> messages;
@@ -146,7 +156,8 @@ void AddRunCommand(FlagSet program, CliContext& context) {
   verb.Text("--system", flags->system, "System text before the prompt");
   verb.Switch("--think,!--no-think", flags->think, "Think first (default: where the model's format has it)");
   flags->think.reset();  // CLI11 sets what it binds; no flag must stay no wish
-  verb.Switch("--raw", flags->raw, "No template: continue the prompt as it stands, markers recognised");
+  verb.Switch("--raw", flags->raw,
+              "No template: continue the text, markers recognised, begin token as tokenizer_config.json says");
   verb.Switch("--json", flags->json, "One JSON object instead of a stream");
 }
 

@@ -60,25 +60,6 @@ Result<std::string> EncodeLine(ChatFormat format, std::string_view line) {
   return out += "}";
 }
 
-std::string MessageJson(const Message& message) {
-  std::string out = "{\"role\": ";
-  AppendJsonString(out, message.role);
-  out += ", \"content\": ";
-  AppendJsonString(out, message.content);
-  out += ", \"reasoning_content\": ";
-  AppendJsonString(out, message.reasoning_content);
-  out += ", \"tool_calls\": [";
-  for (size_t i = 0; i < message.tool_calls.size(); ++i) {
-    out += i > 0 ? ", {\"type\": \"function\", \"function\": {\"name\": "
-                 : "{\"type\": \"function\", \"function\": {\"name\": ";
-    AppendJsonString(out, message.tool_calls[i].name);
-    out += ", \"arguments\": ";
-    AppendJsonString(out, message.tool_calls[i].arguments);
-    out += "}}";
-  }
-  return out += "]}";
-}
-
 Result<std::string> ParseLine(ChatFormat format, bool tolerant, std::string_view line) {
   MINKE_ASSIGN(const PromptJson request, PromptJson::Parse(line, "the line"));
   const PromptJson* completion = request.Find("completion");
@@ -87,10 +68,10 @@ Result<std::string> ParseLine(ChatFormat format, bool tolerant, std::string_view
   MINKE_ASSIGN(const ThinkingMode mode, ModeOf(request, format));
   if (!tolerant) {
     MINKE_ASSIGN(const Message message, ParseCompletion(format, completion->text(), mode));
-    return "{\"message\": " + MessageJson(message) + "}";
+    return "{\"message\": " + AnswerToJson(message) + "}";
   }
   const TolerantMessage result = ParseTolerantly(format, completion->text(), mode, /*cut=*/false);
-  std::string out = "{\"message\": " + MessageJson(result.message);
+  std::string out = "{\"message\": " + AnswerToJson(result.message);
   if (!result.problem.empty()) {
     out += ", \"problem\": ";
     AppendJsonString(out, result.problem);

@@ -4,23 +4,12 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <thread>
 
+#include "minke/base/cgroup.h"
 #include "minke/cli/terminal.h"
 
 namespace minke {
-namespace {
-
-// cgroup v2: "max 100000" or "quota period"; 0 when there is no limit.
-int CgroupThreads() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double quota = 0, period = 0;
-  if (!(file >> quota >> period) || quota <= 0 || period <= 0) return 0;
-  return std::max(1, static_cast<int>(quota / period + 0.5));
-}
-
-}  // namespace
 
 void CliContext::Note(std::string_view text) const {
   if (!quiet) WriteStderr("minke: " + OneLine(text) + "\n");
@@ -33,7 +22,7 @@ int CliContext::ThreadCount() const {
   int count = static_cast<int>(std::thread::hardware_concurrency());
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0) count = CPU_COUNT(&set);
-  if (const int limit = CgroupThreads(); limit > 0) count = std::min(count, limit);
+  if (const int limit = CgroupProcessors(); limit > 0) count = std::min(count, limit);
   return std::clamp(count, 1, 256);
 }
 

@@ -5,6 +5,7 @@
 #include "minke/base/available_memory.h"
 #include "minke/engine/engine.h"
 #include "minke/model/facts.h"
+#include "minke/model/forward.h"
 #include "minke/tensor/checkpoint.h"
 
 namespace minke {
@@ -41,7 +42,7 @@ Result<Fit> MeasureFit(const Model& model, int64_t context, int num_threads) {
              .weight_bytes = model.checkpoint().total_bytes(),
              .owned_bytes = OwnedWeightBytes(model),
              .cache_bytes = pages * model.cache_layout().page_floats() * static_cast<int64_t>(sizeof(float)),
-             .scratch_bytes = ScratchBytes(model, forward, num_threads),
+             .scratch_bytes = Forward::ScratchBytes(model, num_threads, forward),
              .available_bytes = AvailableMemoryBytes()};
 }
 

@@ -64,10 +64,6 @@ Status ScoreRunner::Run(std::span<const std::span<const TokenId>> prompts, Score
     if (record) record->Begin(rows, /*mtp=*/false);
     const auto logits = forward_->Run(items, taps);
     MINKE_TRY(model_.Health());
-    const ForwardStats& stats = forward_->stats();
-    total_.queries += stats.queries;
-    total_.selected_keys += stats.selected_keys;
-    total_.visible_keys += stats.visible_keys;
     MINKE_TRY(step(rows, logits));
     if (taps && model_.has_mtp()) {
       RunMtp(prompts, rows, tables, *record);

@@ -34,8 +34,6 @@ class ScoreRunner {
   // `record` may be null without taps. Errors: those of `step`, kDamaged once a mapped file fails.
   Status Run(std::span<const std::span<const TokenId>> prompts, ScoreRecord* record, const StepFn& step);
 
-  const ForwardStats& total() const { return total_; }  // over all runs
-
  private:
   ScoreRunner(const Model& model, const ScoreRunOptions& options, int64_t chunk)
       : model_(model), options_(options), chunk_(chunk) {}
@@ -47,7 +45,6 @@ class ScoreRunner {
   const int64_t chunk_;
   std::unique_ptr<PagePool> pages_;
   std::unique_ptr<Forward> forward_;
-  ForwardStats total_;
 };
 
 }  // namespace minke

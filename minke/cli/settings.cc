@@ -131,6 +131,23 @@ std::string NearestName(std::string_view name, const std::vector<std::string>& c
 
 std::vector<std::string> FlagNames(const CLI::App& app) { return LongNames(app, /*only_settings=*/false); }
 
+namespace {
+
+// CLI11 does not say where a key without a name stood: the first line that starts with its '='.
+std::string LineWithoutKey(const std::string& text) {
+  std::istringstream lines(text);
+  int number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    const size_t first = line.find_first_not_of(" \t\"'");
+    if (first != line.npos && line[first] == '=')
+      return fmt::format("line {}: \"{}\" has no key before the =", number, line.substr(0, 80));
+  }
+  return "a line has no key before the =";
+}
+
+}  // namespace
+
 Result<std::vector<ConfigKey>> ParseConfigFile(const std::string& text, const std::string& where) {
   std::vector<ConfigKey> keys;
   try {
@@ -139,6 +156,7 @@ Result<std::vector<ConfigKey>> ParseConfigFile(const std::string& text, const st
       if (item.name == "++" || item.name == "--") continue;  // CLI11's marks for the borders of a section
       if (item.parents.size() > 1)
         return Fail(Code::kInvalidArgument, "{}: {}: section in a section", where, item.fullname());
+      if (item.name.empty()) return Fail(Code::kInvalidArgument, "{}: {}", where, LineWithoutKey(text));
       keys.push_back({item.parents.empty() ? "" : item.parents[0], WithDashes(item.name), item.inputs});
     }
   } catch (const std::exception& error) {

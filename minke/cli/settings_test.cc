@@ -88,6 +88,14 @@ TEST(Settings, UnknownKeyNamesTheNearest) {
             "c.toml: unknown key windwo: did you mean window?");
 }
 
+TEST(Settings, AValueWithoutAKeyIsNamedByItsLine) {
+  Sample only, later, quoted;
+  EXPECT_EQ(Message(only.Parse({"run"}, {}, "= = =\n")), "c.toml: line 1: \"= = =\" has no key before the =");
+  EXPECT_EQ(Message(later.Parse({"run"}, {}, "temp = 1\n# = x\n[run]\n\n  = 2\n")),
+            "c.toml: line 5: \"  = 2\" has no key before the =");
+  EXPECT_EQ(Message(quoted.Parse({"run"}, {}, "\"\" = 2\n")), "c.toml: line 1: \"\"\" = 2\" has no key before the =");
+}
+
 TEST(Settings, UnknownVariableNamesTheNearest) {
   const auto message = [](const std::map<std::string, std::string>& environment) {
     Sample sample;

@@ -30,11 +30,11 @@ bool UseColor(int fd, std::string_view mode) {
     const char* value = std::getenv(name);
     return value && *value;
   };
-  if (set("NO_COLOR")) return false;
+  const char* term = std::getenv("TERM");
+  if (set("NO_COLOR") || (term && std::string_view(term) == "dumb")) return false;
   const char* force = std::getenv("CLICOLOR_FORCE");
   if (force && *force && std::string_view(force) != "0") return true;
-  const char* term = std::getenv("TERM");
-  return IsTerminal(fd) && term && *term && std::string_view(term) != "dumb";
+  return IsTerminal(fd) && term && *term;
 }
 
 std::string WithoutControls(std::string_view text) {

@@ -9,8 +9,7 @@ namespace minke {
 bool IsTerminal(int fd);
 int TerminalWidth();  // COLUMNS, else the terminal's, else 80
 
-// `mode` is auto, always or never. Auto: a terminal that is not TERM=dumb, without NO_COLOR; CLICOLOR_FORCE wins over
-// not being a terminal.
+// `mode` is auto, always or never. Auto: a terminal, or CLICOLOR_FORCE; never with TERM=dumb or NO_COLOR.
 bool UseColor(int fd, std::string_view mode);
 
 // Control characters become '?', those of one byte and those of two (U+0080 to U+009F): nothing that a model writes may

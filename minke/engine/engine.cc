@@ -14,7 +14,6 @@ namespace minke {
 namespace {
 
 constexpr int kMostThreads = 1024;
-constexpr int64_t kMostBatchTokens = 1 << 20;  // keeps every size computed below far from overflow
 
 Result<int64_t> ChooseContext(const EngineOptions& options) {
   const int64_t most = options.model->config().max_position_embeddings;

@@ -82,7 +82,9 @@ TEST(Engine, BadOptionsAreRefused) {
   EXPECT_EQ(refusal([](EngineOptions& o) { o.context = 2049; }, Code::kInvalidArgument),
             "context is 2049, the model allows 2 to 2048");
   EXPECT_EQ(refusal([](EngineOptions& o) { o.max_batch_tokens = int64_t{1} << 62; }, Code::kInvalidArgument),
-            "max_batch_tokens is 4611686018427387904, allowed is 1 to 1048576");
+            "max_batch_tokens is 4611686018427387904, allowed is 1 to 262144");
+  EXPECT_EQ(refusal([](EngineOptions& o) { o.max_batch_tokens = kMostBatchTokens + 1; }, Code::kInvalidArgument),
+            "max_batch_tokens is 262145, allowed is 1 to 262144");
   EXPECT_EQ(refusal([](EngineOptions& o) { o.prefill_chunk = -1; }, Code::kInvalidArgument),
             "prefill_chunk (-1) and cache_bytes (0) cannot be negative");
   EXPECT_EQ(refusal([](EngineOptions& o) { o.max_sequences = 129; }, Code::kInvalidArgument),

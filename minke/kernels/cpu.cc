@@ -31,7 +31,6 @@ X86Features ReadX86Features() {
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
     f.leaf7_ebx = ebx;
     f.leaf7_ecx = ecx;
-    if (eax >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) f.leaf7_1_eax = eax;
   }
   if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx)) f.extended1_ecx = ecx;
   if (f.leaf1_ecx & Bit(27)) {  // OSXSAVE: without it XGETBV is an illegal instruction
@@ -62,7 +61,7 @@ bool HasX86V4(const X86Features& f) {
 }
 
 bool HasAvx512Vnni(const X86Features& f) {
-  return HasX86V4(f) && All(f.leaf7_ecx, Bit(1) | Bit(11)) && All(f.leaf7_1_eax, Bit(5));
+  return HasX86V4(f) && All(f.leaf7_ecx, Bit(1) | Bit(11));  // VBMI, VNNI
 }
 
 bool CpuHasSse42() { return HasX86V2(Here()); }

@@ -80,7 +80,7 @@ TEST_F(Golden, IndexScoresAndSelection) {
   });
 }
 
-// The official path (spec 6): rotate, round to codes with power-of-two scales, score the codes.
+// The path of DeepSeek's own inference code: rotate, round to codes with power-of-two scales, score the codes.
 TEST_F(Golden, IndexScoresInFP8) {
   const auto q = Get<float>("index.q"), k = Get<float>("index.k"), out = Get<float>("index.weights_proj_out");
   ForEachSet([&](const KernelSet& set) {

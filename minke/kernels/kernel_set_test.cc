@@ -37,7 +37,7 @@ TEST(KernelSets, AnUnknownNameListsTheKnownOnes) {
 // A CPU with everything, under operating systems that save less and less.
 TEST(X86Features, NeedTheOperatingSystemToSaveTheRegisters) {
   X86Features f;
-  f.leaf1_ecx = f.leaf7_ebx = f.leaf7_ecx = f.leaf7_1_eax = f.extended1_ecx = ~uint32_t{0};
+  f.leaf1_ecx = f.leaf7_ebx = f.leaf7_ecx = f.extended1_ecx = ~uint32_t{0};
   f.xcr0 = 0xE7;
   EXPECT_TRUE(HasX86V2(f) && HasX86V3(f) && HasX86V4(f) && HasAvx512Vnni(f));
   f.xcr0 = 0x07;  // no ZMM state
@@ -48,10 +48,22 @@ TEST(X86Features, NeedTheOperatingSystemToSaveTheRegisters) {
   EXPECT_TRUE(HasX86V2(f));
   EXPECT_FALSE(HasX86V3(f));
   f.xcr0 = 0xE7;
-  f.leaf7_1_eax = 0;  // no BF16: AVX-512 of Ice Lake
-  EXPECT_TRUE(HasX86V4(f));
-  EXPECT_FALSE(HasAvx512Vnni(f));
   EXPECT_FALSE(HasX86V2(X86Features{}));
+}
+
+TEST(X86Features, TheVnniSetNeedsVnniAndVbmiAndNoBF16) {
+  X86Features f;
+  f.leaf1_ecx = f.leaf7_ebx = f.extended1_ecx = ~uint32_t{0};
+  f.xcr0 = 0xE7;
+  constexpr uint32_t kVbmi = 1 << 1, kVnni = 1 << 11;
+  f.leaf7_ecx = kVbmi | kVnni;  // Ice Lake, which has no BF16
+  EXPECT_TRUE(HasAvx512Vnni(f));
+  for (const uint32_t lacking : {0u, kVbmi, kVnni}) {  // Skylake-SP; Cannon Lake; Cascade Lake and Cooper Lake
+    f.leaf7_ecx = lacking;
+    EXPECT_TRUE(HasX86V4(f));
+    EXPECT_FALSE(HasAvx512Vnni(f)) << lacking;
+  }
+  for (const KernelSet& set : AllKernelSets()) EXPECT_EQ(std::string(set.description).find("BF16"), std::string::npos);
 }
 
 }  // namespace

@@ -90,6 +90,8 @@ struct KernelSet {
   // The sum of x[n], in any order: what this set can read while arithmetic does not hold it up.
   float (*peak_read)(const float* x, int64_t n);
 
+  // The three steps of the official FP8 index path, with their golden test (golden_test.cc). The forward pass scores in
+  // F32, or on 8-bit integers above.
   void (*hadamard)(float* x, int64_t n);  // in place, Sylvester order, times n^(-1/2); n a power of two
   // One row of 128-wide groups: codes e4m3(x / scale), scale = max(|x|, 1e-4) / 448, rounded up to a power of two if
   // ue8m0. scales [n / 128].

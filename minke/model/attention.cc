@@ -1,4 +1,4 @@
-// Multi-head latent attention (spec/model.md 5 and 7), in two forms that are equal but for rounding:
+// Multi-head latent attention (docs/model.md, "Two forms of attention"), in two forms that are equal but for rounding:
 //   absorbed: q_c = W_k^T q_nope;  o = W_v sum_s softmax(q_c . c_s + q_pe . k_pe_s) c_s     reads latents only
 //   expanded: k_s = [W_k c_s; k_pe_s], v_s = W_v c_s;  o = sum_s softmax(q . k_s) v_s        per page of keys
 // The absorbed form reads just the selected rows; the expanded one is for queries that see everything.

@@ -15,7 +15,7 @@ constexpr int64_t kMaxVocab = 1 << 24, kMaxHidden = 1 << 20, kMaxWidth = 1 << 22
 constexpr int64_t kMaxHeads = 4096, kMaxHeadDim = 4096, kMaxRank = 1 << 16, kMaxExperts = 1 << 14;
 constexpr int64_t kMaxPositions = 1 << 30, kMaxBlock = 1 << 16, kMaxTopk = 1 << 20;
 
-// The table of docs/model.md (configuration). Members start as deepseek_v3 has them; the others say what differs.
+// The table of docs/model.md, "Configuration". Members start as deepseek_v3 has them; the others say what differs.
 struct FamilyDefaults {
   Family family = Family::kDeepseekV3;
   const char* model_type = "deepseek_v3";

@@ -1,5 +1,5 @@
 // config.json as the equations need it. Read once, validated once; everything after may trust it.
-// Source of fields and defaults: docs/model.md (configuration), both dialects.
+// Source of fields and defaults: docs/model.md, "Configuration", both dialects.
 #pragma once
 
 #include <cstdint>

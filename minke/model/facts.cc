@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 
-#include "minke/model/pass.h"
 #include "minke/model/weights.h"
 
 namespace minke {
@@ -15,7 +14,7 @@ struct LayerCounter {
   WeightCount count = {};
 
   void Matrix(const std::string& name, const WeightView&, int64_t rows, int64_t cols) {
-    // The router and the indexer's head weights stay in BF16 (spec/model.md 9).
+    // The router and the indexer's head weights stay in BF16 (docs/model.md, "Cost").
     const bool fp8 = !name.ends_with("mlp.gate.weight") && !name.ends_with("weights_proj.weight");
     Add(name, rows * cols, fp8);
   }
@@ -85,12 +84,6 @@ int64_t OwnedWeightBytes(const Model& model) {
   for (const std::vector<float>& scales : model.weights().converted_scales)
     vectors.bytes += static_cast<int64_t>(scales.size()) * 4;
   return vectors.bytes + model.config().hidden_size * 4;
-}
-
-int64_t ScratchBytes(const Model& model, const ForwardOptions& options, int num_threads) {
-  Arena measure;
-  Scratch(measure, model.config(), options, num_threads, model.has_mtp());
-  return static_cast<int64_t>(measure.used_bytes());
 }
 
 }  // namespace minke

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "minke/model/forward.h"
 #include "minke/model/model.h"
 
 namespace minke {
@@ -25,7 +24,5 @@ std::string WeightFormat(const Model& model);
 const std::vector<std::string>& UnusedTensors(const Model& model);
 // Private memory that the open model holds: norms, biases, converted scales.
 int64_t OwnedWeightBytes(const Model& model);
-// Activations that Forward::Create takes for these options.
-int64_t ScratchBytes(const Model& model, const ForwardOptions& options, int num_threads);
 
 }  // namespace minke

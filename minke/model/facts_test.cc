@@ -7,7 +7,7 @@
 namespace minke {
 namespace {
 
-// The published sizes of DeepSeek-V3.2 (docs/model.md, cost): 671.88 G without the MTP layer, 37.48 G for one token,
+// The published sizes of DeepSeek-V3.2 (docs/model.md, "Cost"): 671.88 G without the MTP layer, 37.48 G for one token,
 // 11.62 G in the MTP layer, 36.42 GB of FP8 read per token.
 TEST(ModelFacts, CountsDeepseekV32) {
   const WeightCount count = CountWeights(ParseModelConfig(R"({"model_type": "deepseek_v32"})", "x").value());
@@ -40,10 +40,6 @@ TEST(ModelFacts, AnOpenModel) {
   EXPECT_EQ(count.all + count.mtp + copies, elements);
   EXPECT_TRUE(UnusedTensors(**model).empty());
   EXPECT_EQ(WeightFormat(**model), "BF16");
-  const ForwardOptions small{.max_batch_tokens = 1, .max_logit_rows = 1, .max_context = 64};
-  const ForwardOptions large{.max_batch_tokens = 64, .max_logit_rows = 1, .max_context = 2048};
-  EXPECT_GT(ScratchBytes(**model, small, 1), 0);
-  EXPECT_GT(ScratchBytes(**model, large, 1), ScratchBytes(**model, small, 1));
   EXPECT_GT(OwnedWeightBytes(**model), 0);
 }
 

@@ -1,4 +1,4 @@
-// Feed-forward blocks (spec/model.md 8):
+// Feed-forward blocks (docs/model.md: FFN, experts):
 //   dense: y = W_down( silu(W_gate x) * (W_up x) )
 //   MoE:   y = shared(x) + sum over the chosen experts, ascending, of weight_e * expert_e(x)
 // Rows are grouped by expert, so an expert's weights are read once a batch; a row still adds its experts in

@@ -9,8 +9,6 @@
 
 namespace minke {
 namespace {
-constexpr int64_t kMostRows = 1 << 18;  // tasks of one fork are counted in 20 bits
-
 int64_t WidestMatrix(const Model& model) {
   struct Widest {
     int64_t size = 0;
@@ -240,17 +238,16 @@ Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const Kerne
   if (options.max_context > c.max_position_embeddings)
     return Fail(Code::kInvalidArgument, "context: {} tokens asked for, but the model has {} positions",
                 options.max_context, c.max_position_embeddings);
-  if (options.max_batch_tokens > kMostRows || options.max_logit_rows > kMostRows)
+  if (options.max_batch_tokens > kMostBatchTokens || options.max_logit_rows > kMostBatchTokens)
     return Fail(Code::kInvalidArgument, "batch: {} tokens asked for, one step takes at most {}; use smaller chunks",
-                std::max(options.max_batch_tokens, options.max_logit_rows), kMostRows);
+                std::max(options.max_batch_tokens, options.max_logit_rows), kMostBatchTokens);
   const int64_t bytes = ScratchBytes(model, pool.num_threads(), options);
   // Asked before taken: the system promises memory that it does not have.
   const Error no_memory{
       Code::kNoMemory,
-      fmt::format(
-          "activations: {} MiB for {} batch tokens at a context of {} are needed, {} MiB are available; lower the "
-          "context or the batch",
-          bytes >> 20, options.max_batch_tokens, options.max_context, AvailableMemoryBytes() >> 20)};
+      fmt::format("activations: {} MiB for {} batch tokens at a context of {} are needed, {} MiB are available; lower "
+                  "the context or the batch",
+                  bytes >> 20, options.max_batch_tokens, options.max_context, AvailableMemoryBytes() >> 20)};
   if (bytes > AvailableMemoryBytes()) return Fail(no_memory);
   try {
     return std::unique_ptr<Forward>(
@@ -323,6 +320,5 @@ TensorView<const float, 2> Forward::RunMtp(std::span<const BatchItem> items, Ten
 
 TensorView<const float, 2> Forward::hidden() const { return impl_->s.hidden.Rows(0, impl_->num_rows); }
 const ForwardStats& Forward::stats() const { return impl_->stats; }
-const ForwardOptions& Forward::options() const { return impl_->options; }
 
 }  // namespace minke

@@ -22,6 +22,8 @@ namespace minke {
 enum class Attention { kDsa, kDense };        // kDense ignores the indexer; for comparison
 enum class MlaForm { kAbsorbed, kExpanded };  // kExpanded where a query sees everything; kAbsorbed elsewhere
 
+inline constexpr int64_t kMostBatchTokens = 1 << 18;  // in one Run: tasks of one fork are counted in 20 bits
+
 struct ForwardOptions {
   int64_t max_batch_tokens = 512;  // new tokens in one Run, all sequences together
   int64_t max_logit_rows = 512;
@@ -74,14 +76,13 @@ class Forward {
   // that layer's own output for its rows of logits, which stands for the next position's when it drafts further.
   TensorView<const float, 2> hidden() const;
 
-  // The MTP layer (spec/model.md 10) on items whose tokens[i] is the *next* token x_{p+1} of position p = first_pos +
+  // The MTP layer (docs/model.md) on items whose tokens[i] is the *next* token x_{p+1} of position p = first_pos +
   // i. The j-th token of all items reads the main hidden state g_p = hidden[rows[j]], which may be a row of hidden().
   // Uses the cache's last layer. Logits as in Run; a token without them costs little more than its rows of the cache.
   TensorView<const float, 2> RunMtp(std::span<const BatchItem> items, TensorView<const float, 2> hidden,
                                     std::span<const int32_t> rows, TapSink* taps = nullptr);
 
   const ForwardStats& stats() const;
-  const ForwardOptions& options() const;
 
  private:
   struct Impl;

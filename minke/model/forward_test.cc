@@ -2,10 +2,13 @@
 // threads and page layout must not change a bit.
 #include "minke/model/forward.h"
 
+#include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 #include <set>
 
@@ -63,12 +66,10 @@ std::vector<float> RunChunked(Forward& forward, const Case& c, int64_t chunk, Ta
 void ExpectNear(const std::vector<float>& got, const std::vector<float>& want, float tolerance,
                 const std::string& what) {
   ASSERT_EQ(got.size(), want.size()) << what;
-  float worst = 0;
   for (size_t i = 0; i < got.size(); ++i) {
     const float difference = std::fabs(got[i] - want[i]);
-    worst = difference <= worst ? worst : difference;  // NaN becomes the worst
+    ASSERT_TRUE(difference <= tolerance) << what << " [" << i << "] is " << got[i] << ", expected " << want[i];
   }
-  EXPECT_LE(worst, tolerance) << what;
 }
 
 void ExpectTaps(const TapLog& taps, const Case& c) {
@@ -87,8 +88,23 @@ void ExpectTaps(const TapLog& taps, const Case& c) {
   }
 }
 
+// And finite: equal NaNs are no result.
 bool SameBytes(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0 &&
+         std::ranges::all_of(a, [](float x) { return std::isfinite(x); });
+}
+
+TEST(Comparison, ANaNAnywhereFails) {
+  static const float kNaN = std::numeric_limits<float>::quiet_NaN();
+  static const auto near = [](std::vector<float> got) { ExpectNear(got, {1, 2, 3}, 1e-3f, "x"); };
+  near({1, 2, 3});
+  EXPECT_FATAL_FAILURE(near({kNaN, 2.0f, 3.0f}), "x [0]");
+  EXPECT_FATAL_FAILURE(near({1.0f, kNaN, 3.0f}), "x [1]");
+  EXPECT_FATAL_FAILURE(near({1.0f, 2.0f, kNaN}), "x [2]");
+  EXPECT_FATAL_FAILURE(near({1.0f, 2.1f, 3.0f}), "x [1]");
+  EXPECT_TRUE(SameBytes({1, 2}, {1, 2}));
+  EXPECT_FALSE(SameBytes({1, 2}, {1, 3}));
+  EXPECT_FALSE(SameBytes({1, kNaN}, {1, kNaN}));
 }
 
 class GoldenModel : public testing::TestWithParam<const char*> {};
@@ -302,6 +318,14 @@ TEST(Forward, ContextBeyondTheModelIsRefused) {
   const auto forward = Forward::Create(*c.model, **ChooseKernelSet(""), pool, {.max_context = 1 << 20});
   ASSERT_FALSE(forward);
   EXPECT_EQ(forward.error().code, Code::kInvalidArgument);
+}
+
+TEST(Forward, ScratchGrowsWithTheBatchAndTheContext) {
+  const Case c("v32");
+  const ForwardOptions small{.max_batch_tokens = 1, .max_logit_rows = 1, .max_context = 64};
+  const ForwardOptions large{.max_batch_tokens = 64, .max_logit_rows = 1, .max_context = 96};
+  EXPECT_GT(Forward::ScratchBytes(*c.model, 1, small), 0);
+  EXPECT_GT(Forward::ScratchBytes(*c.model, 1, large), Forward::ScratchBytes(*c.model, 1, small));
 }
 
 std::string CaseName(const testing::TestParamInfo<const char*>& instance) { return instance.param; }

@@ -1,4 +1,4 @@
-// The lightning indexer (spec/model.md 6):
+// The lightning indexer (docs/model.md: index keys, index scores, selection):
 //   I[t, s] = sum_j w[t, j] max(0, q[t, j] . k[s]);  Sel(t) = the min(K, t + 1) largest over s <= t.
 #include <cmath>
 
@@ -16,7 +16,7 @@ void ApplyRope(const Pass& pass, int64_t row, float* head) {
   rope(head, pass.s.cos[row].data(), pass.s.sin[row].data(), pass.c.qk_rope_head_dim);
 }
 
-// Rows that see more than K positions, as a range per batch item: positions ascend inside an item.
+// Calls f with every row that sees more than K positions; the others attend to all of them.
 template <class F>
 void ForSelectingRows(const Pass& pass, F&& f) {
   for (int64_t row = 0; row < pass.num_rows; ++row)

@@ -1,4 +1,4 @@
-// Rotary position embedding: frequencies with YaRN, cos and sin of one position (spec/model.md 4).
+// Rotary position embedding: frequencies with YaRN, cos and sin of one position (docs/model.md: RoPE).
 #pragma once
 
 #include <cstdint>

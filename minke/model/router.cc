@@ -76,9 +76,8 @@ void Route(const ModelConfig& c, const KernelSet& kernels, std::span<float> scor
     weights[i] = scores[static_cast<size_t>(experts[i])];
     sum += weights[i];
   }
-  // DeepSeek-V2 never renormalises (spec/model.md 14); 1e-20 as in transformers.
-  const float scale = c.norm_topk_prob && c.family != Family::kDeepseekV2 ? c.routed_scaling_factor / (sum + 1e-20f)
-                                                                          : c.routed_scaling_factor;
+  // DeepSeek-V2 never renormalises: config.cc refuses norm_topk_prob there. 1e-20 as in transformers.
+  const float scale = c.norm_topk_prob ? c.routed_scaling_factor / (sum + 1e-20f) : c.routed_scaling_factor;
   for (float& weight : weights) weight *= scale;
 }
 

@@ -1,4 +1,4 @@
-// Which experts a token goes to, and with what weight (spec/model.md 8).
+// Which experts a token goes to, and with what weight (docs/model.md: router).
 #pragma once
 
 #include <cstdint>

@@ -66,8 +66,7 @@ class Loader {
     const TensorRef* tensor = checkpoint_.Find(name);
     if (!tensor)
       return Fail(Code::kDamaged, "{}: tensor {} is missing (expected shape {}); is a shard absent?",
-                  checkpoint_.files().empty() ? "checkpoint" : checkpoint_.files()[0]->file().path(), name,
-                  ShapeText(shape));
+                  checkpoint_.path(), name, ShapeText(shape));
     if (tensor->shape != shape)
       return Fail(Code::kDamaged, "{}: tensor {} has shape {}, expected {} by config.json", checkpoint_.FileOf(name),
                   name, ShapeText(tensor->shape), ShapeText(shape));
@@ -115,7 +114,7 @@ class Loader {
     return {};
   }
 
-  // weight_scale_inv is the multiplier, in spite of its name (spec/model.md 9).
+  // weight_scale_inv is the multiplier, in spite of its name.
   Status LoadScales(const std::string& name, WeightView& view) {
     view.block_rows = config_.fp8_block_rows > 0 ? config_.fp8_block_rows : kDefaultBlock;
     view.block_cols = config_.fp8_block_cols > 0 ? config_.fp8_block_cols : kDefaultBlock;
@@ -189,7 +188,8 @@ Result<ModelWeights> LoadWeights(const ModelConfig& config, const Checkpoint& ch
           Code::kUnsupported,
           "{}: model.layers.{}.self_attn.kv_b_proj.weight is in tiles, but qk_nope_head_dim {} and v_head_dim {} "
           "are not multiples of {}",
-          checkpoint.files()[0]->file().path(), i, config.qk_nope_head_dim, config.v_head_dim, kTileRows);
+          checkpoint.FileOf(fmt::format("model.layers.{}.self_attn.kv_b_proj.weight", i)), i, config.qk_nope_head_dim,
+          config.v_head_dim, kTileRows);
   }
   if (has_mtp) {
     weights.mtp = std::make_unique<MtpWeights>();

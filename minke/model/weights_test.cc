@@ -7,8 +7,10 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 
+#include "minke/base/file.h"
 #include "minke/model/golden_case.h"
 
 namespace minke {
@@ -35,7 +37,8 @@ class WeightsTest : public testing::Test {
     golden_ = SafetensorsFile::Open(MINKE_TEST_DATA "/golden/v32_fp8/model.safetensors").value();
     fs::copy(MINKE_TEST_DATA "/golden/v32_fp8/config.json", folder_ / "config.json");
     for (const auto& [tensor_name, tensor] : golden_->tensors())
-      tensors_[tensor_name] = {.name = tensor_name, .dtype = tensor.dtype, .shape = tensor.shape, .bytes = tensor.bytes};
+      tensors_[tensor_name] = {
+          .name = tensor_name, .dtype = tensor.dtype, .shape = tensor.shape, .bytes = tensor.bytes};
   }
   ~WeightsTest() override { fs::remove_all(folder_); }
 
@@ -65,6 +68,21 @@ class WeightsTest : public testing::Test {
 TEST_F(WeightsTest, AMissingTensorIsNamedWithItsShape) {
   tensors_.erase(kCodes);
   ExpectError(Code::kDamaged, "tensor " + kCodes + " is missing (expected shape [80, 192])");
+}
+
+// A configuration with one layer more than the three shards have.
+TEST_F(WeightsTest, AMissingTensorOfShardsIsMissedInTheirIndex) {
+  for (const auto& file : fs::directory_iterator(MINKE_TEST_DATA "/golden/v3_bf16_sharded"))
+    if (file.path().filename().string().starts_with("model")) fs::copy(file.path(), folder_);
+  std::string config = ReadFile(MINKE_TEST_DATA "/golden/v3_bf16_sharded/config.json", kMaxConfigBytes).value();
+  const std::string layers = "\"num_hidden_layers\": 3";
+  config.replace(config.find(layers), layers.size(), "\"num_hidden_layers\": 5");
+  std::ofstream(folder_ / "config.json") << config;
+  const auto model = Model::Open(folder_.string());
+  ASSERT_FALSE(model);
+  EXPECT_EQ(model.error().code, Code::kDamaged);
+  const std::string start = (folder_ / "model.safetensors.index.json").string() + ": tensor model.layers.4.";
+  EXPECT_TRUE(model.error().message.starts_with(start)) << model.error().message;
 }
 
 TEST_F(WeightsTest, AMissingScaleIsNamedWithItsShape) {

@@ -74,6 +74,7 @@ Result<fs::path> FindEntry(const fs::path& path) {
 Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
   MINKE_ASSIGN(const fs::path entry, FindEntry(path));
   auto checkpoint = std::make_unique<Checkpoint>();
+  checkpoint->path_ = entry.string();
   const auto add = [&](const std::string& file_path) -> Status {
     MINKE_ASSIGN(auto file, SafetensorsFile::Open(file_path));
     const int number = static_cast<int>(checkpoint->files_.size());
@@ -101,7 +102,8 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
     const fs::path shard_path = entry.parent_path() / shard;
     std::error_code ignored;
     if (!fs::is_regular_file(shard_path, ignored))
-      return Fail(Code::kDamaged, "{}: names the file {}, which is missing or no file", entry.string(), NameForMessage(shard));
+      return Fail(Code::kDamaged, "{}: names the file {}, which is missing or no file", entry.string(),
+                  NameForMessage(shard));
     MINKE_TRY(add(shard_path.string()));
   }
   for (const auto& [name, shard] : index.shard_of) {

@@ -16,6 +16,7 @@ class Checkpoint {
   // index must stay inside the folder (no "..", no absolute path; symbolic links as in the hub's cache are fine).
   static Result<std::unique_ptr<Checkpoint>> Open(const std::string& path);
 
+  const std::string& path() const { return path_; }  // of the index, or of the one file
   const TensorRef* Find(std::string_view name) const;
   std::vector<std::string> Names() const;                  // sorted
   const std::string& FileOf(std::string_view name) const;  // path, for error messages; "" if absent
@@ -24,6 +25,7 @@ class Checkpoint {
   Status Health() const;  // kDamaged if any mapping has failed since
 
  private:
+  std::string path_;
   std::vector<std::unique_ptr<SafetensorsFile>> files_;
   std::map<std::string, std::pair<const TensorRef*, int>, std::less<>> tensors_;  // name -> tensor, file
 };

@@ -13,7 +13,7 @@ namespace minke {
 // W[rows, cols]; y = x W^T. `data` may be unaligned.
 // kF32, kF16, kBF16: row-major and contiguous.
 // kF8E4M3: the same, with W[i, j] = code[i, j] * scales[(first_row + i) / block_rows, j / block_cols]; edge blocks are
-// cut, so the block size is never derived from the number of scales (spec/model.md 9).
+// cut, so the block size is never derived from the number of scales (docs/model.md: FP8 weights).
 // kQ8, kQ6, kQ4: tiles (tile.h), row tile by row tile; `scales` are the row scales, null for kQ8.
 struct WeightView {
   DType dtype = DType::kF32;

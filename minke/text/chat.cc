@@ -99,12 +99,14 @@ void AppendCall(std::string& out, const ToolCall& call) {
   out += "}}";
 }
 
-void AppendMessage(std::string& out, const Message& message) {
+// `all_of_an_answer`: the four fields of an answer also where they hold nothing.
+void AppendMessage(std::string& out, const Message& message, bool all_of_an_answer = false) {
   out += R"({"role": )";
   AppendJsonString(out, LossyUtf8(message.role));
   AppendField(out, "content", message.content);
-  if (!message.reasoning_content.empty()) AppendField(out, "reasoning_content", message.reasoning_content);
-  if (!message.tool_calls.empty()) {
+  if (all_of_an_answer || !message.reasoning_content.empty())
+    AppendField(out, "reasoning_content", message.reasoning_content);
+  if (all_of_an_answer || !message.tool_calls.empty()) {
     out += R"(, "tool_calls": )";
     AppendList(out, message.tool_calls, [&](const ToolCall& call) { AppendCall(out, call); });
   }
@@ -183,6 +185,12 @@ Result<std::vector<Message>> MessagesFromJson(const PromptJson& messages) {
 std::string MessagesToJson(std::span<const Message> messages) {
   std::string out;
   AppendList(out, messages, [&](const Message& message) { AppendMessage(out, message); });
+  return out;
+}
+
+std::string AnswerToJson(const Message& answer) {
+  std::string out;
+  AppendMessage(out, answer, /*all_of_an_answer=*/true);
   return out;
 }
 

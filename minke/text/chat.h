@@ -62,6 +62,8 @@ Result<std::string> EncodeChat(ChatFormat format, std::span<const Message> messa
 Result<std::vector<Message>> MessagesFromJson(const PromptJson& messages);
 // The same back, on one line, with the fields that hold something: MessagesFromJson gives equal messages.
 std::string MessagesToJson(std::span<const Message> messages);
+// One parsed answer in that form, with content, reasoning_content and tool_calls also where they are empty.
+std::string AnswerToJson(const Message& answer);
 // The list `tools` of an OpenAI request.
 Result<std::vector<PromptJson>> ToolsFromJson(const PromptJson& tools, std::string_view where);
 

@@ -202,6 +202,18 @@ TEST(Chat, WrittenMessagesReadBackWhole) {
   EXPECT_EQ(MessagesToJson({}), "[]");
 }
 
+TEST(Chat, AnAnswerHasAllItsFields) {
+  EXPECT_EQ(AnswerToJson({.role = "assistant"}),
+            R"({"role": "assistant", "content": "", "reasoning_content": "", "tool_calls": []})");
+  const Message full{.role = "assistant",
+                     .content = "c",
+                     .reasoning_content = "\xff",
+                     .tool_calls = {{.name = "f", .arguments = "{}"}}};
+  EXPECT_EQ(AnswerToJson(full),
+            R"({"role": "assistant", "content": "c", "reasoning_content": "�", )"
+            R"("tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]})");
+}
+
 TEST(Chat, ToolsGoOnTheFirstSystemMessage) {
   const auto tools =
       *ToolsFromJson(*PromptJson::Parse(R"([{"type": "function", "function": {"name": "f"}}])", ""), "tools");

@@ -14,8 +14,8 @@ namespace minke {
 // NormalizePattern).
 extern const std::string_view kV3Patterns[3];
 
-// Two spellings of one pattern become one: \uXXXX, \r, \n and \t outside of what needs the escape turn into the
-// character itself, except that newlines stay escaped.
+// Two spellings of one pattern become one: \uXXXX and \x{X...} above ASCII turn into the character itself, and a
+// newline or carriage return into its escape. All other escapes stay.
 std::string NormalizePattern(std::string_view pattern);
 
 // Walks the pieces of one stretch of text (between added tokens) from left to right. Each pattern sees only the pieces

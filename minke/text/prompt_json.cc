@@ -290,13 +290,6 @@ Result<PromptJson> PromptJson::Parse(std::string_view text, std::string_view whe
   return PromptJsonParser(text, where, max_depth).Whole();
 }
 
-PromptJson PromptJson::String(std::string text) {
-  PromptJson value;
-  value.kind_ = Kind::kString;
-  value.scalar_ = std::move(text);
-  return value;
-}
-
 const PromptJson* PromptJson::Find(std::string_view key) const {
   for (const Member& member : members_)
     if (member.first == key) return &member.second;

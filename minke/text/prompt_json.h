@@ -13,7 +13,6 @@ namespace minke {
 
 class PromptJson {
  public:
-  enum class Kind { kNull, kBool, kNumber, kString, kArray, kObject };
   using Member = std::pair<std::string, PromptJson>;
 
   static constexpr int kMaxDepth = 64;
@@ -22,9 +21,7 @@ class PromptJson {
   // raw control characters are not), nests deeper than max_depth or has more than kMaxValues. A repeated key keeps its
   // place and takes the last value.
   static Result<PromptJson> Parse(std::string_view text, std::string_view where, int max_depth = kMaxDepth);
-  static PromptJson String(std::string text);
 
-  Kind kind() const { return kind_; }
   bool is_null() const { return kind_ == Kind::kNull; }
   bool is_string() const { return kind_ == Kind::kString; }
   bool is_array() const { return kind_ == Kind::kArray; }
@@ -41,6 +38,7 @@ class PromptJson {
 
  private:
   friend class PromptJsonParser;
+  enum class Kind { kNull, kBool, kNumber, kString, kArray, kObject };
   Kind kind_ = Kind::kNull;
   std::string scalar_ = "null";
   std::vector<PromptJson> items_;

