@@ -84,8 +84,8 @@ struct KernelSet {
   // x = x * a + b, `rounds` times, in registers: what this set can compute while memory does not hold it up. x
   // [kPeakFloats]; 2 * kPeakFloats * rounds FLOP.
   void (*peak_f32)(float* x, int64_t rounds, float a, float b);
-  // The same for products of bytes, as in matmul_tiles: sums[i] += the four bytes of `codes`, 0 .. 63, times the four of
-  // sums[i] itself, which are signed. sums [kPeakFloats]; 8 * kPeakFloats * rounds operations.
+  // The same for products of bytes, as in matmul_tiles: sums[i] += the four bytes of `codes`, 0 .. 63, times the four
+  // of sums[i] itself, which are signed. sums [kPeakFloats]; 8 * kPeakFloats * rounds operations.
   void (*peak_i8)(int32_t* sums, int64_t rounds, int32_t codes);
   // The sum of x[n], in any order: what this set can read while arithmetic does not hold it up.
   float (*peak_read)(const float* x, int64_t n);

@@ -95,7 +95,8 @@ Scratch Scratch::Part(int64_t begin, int64_t end, int64_t thread) const {
   const auto rows = [&](auto&... views) { ((views = views.dim(0) > 0 ? views.Rows(begin, end) : views), ...); };
   rows(part.cos, part.sin, part.x, part.x_norm, part.hidden, part.block_out, part.q_a, part.q, part.kv_a, part.q_latent,
        part.o_latent, part.attention_out, part.index_q, part.index_w, part.index_k, part.topk, part.gate, part.up,
-       part.router_scores, part.experts, part.expert_weights, part.expert_in, part.expert_out, part.mtp_in, part.linear_x);
+       part.router_scores, part.experts, part.expert_weights, part.expert_in, part.expert_out, part.mtp_in,
+       part.linear_x);
   const auto own = [&](auto&... views) { ((views = views.dim(0) > 0 ? views.Rows(thread, thread + 1) : views), ...); };
   own(part.attend_scratch, part.index_scores, part.route_scratch, part.expert_begin, part.task_x);
   return part;
