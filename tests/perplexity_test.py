@@ -88,3 +88,18 @@ def test_refusals(text, tmp_path):
     refused(2, "has 3 rows", "nano", "-f", text, "--kl-base", tmp_path / "short.safetensors")
     save_file({"logits": np.zeros((3, 5), np.float32)}, tmp_path / "narrow.safetensors")
     refused(2, "of 512 columns", "nano", "-f", text, "--kl-base", tmp_path / "narrow.safetensors")
+
+
+def test_8_bit_index_keys_select_nearly_the_same():
+    """The selection is seen to differ, and the text is predicted as well."""
+    (exact,), (int8,) = (rows("nano", "-f", support.NANO / "sample.txt", "--index-precision", kind)
+                         for kind in ("exact", "int8"))
+    assert exact["perplexity"] != int8["perplexity"]
+    assert abs(int8["perplexity"] / exact["perplexity"] - 1) < 0.005
+
+
+def test_8_bit_index_keys_change_nothing_within_topk(tmp_path):
+    """Up to index_topk tokens everything is selected, and no score counts."""
+    ids = np.arange(5, 37)
+    assert np.array_equal(support.score(tmp_path, "nano", ids)["logits"],
+                          support.score(tmp_path, "nano", ids, "--index-precision", "int8")["logits"])

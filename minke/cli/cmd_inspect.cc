@@ -75,7 +75,7 @@ Status Inspect(const InspectFlags& flags, CliContext& context) {
     report["cache"] = {{"bytes_per_token", layout.page_floats() / kPageTokens * static_cast<int64_t>(sizeof(float))},
                        {"layers", layout.num_layers},
                        {"latent_dim", layout.latent_dim},
-                       {"index_head_dim", layout.index_head_dim}};
+                       {"index_head_dim", layout.index_width}};
     report["unused"] = UnusedTensors(*opened.model);
     if (opened.config->num_nextn_predict_layers > 0 && !opened.model->has_mtp()) {
       report["architecture"]["mtp_layers"] = 0;

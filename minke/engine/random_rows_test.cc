@@ -9,7 +9,7 @@ namespace minke {
 namespace {
 
 TEST(RandomRows, FillTheirPagesOnlyAndAlikeForAnyThreads) {
-  const CacheLayout layout{.num_layers = 2, .latent_dim = 6, .index_head_dim = 3};
+  const CacheLayout layout{.num_layers = 2, .latent_dim = 6, .index_width = 3};
   const auto pool = PagePool::Create(layout, 3, PagePool::Fill::kPoison).value();
   PageTable table(*pool, 3);
   ASSERT_TRUE(table.Grow(3));

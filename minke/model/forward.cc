@@ -9,6 +9,9 @@
 
 namespace minke {
 namespace {
+
+constexpr int64_t kMostInt8Dim = 2048;  // index_scores_i8
+
 int64_t WidestMatrix(const Model& model) {
   struct Widest {
     int64_t size = 0;
@@ -30,7 +33,7 @@ struct Forward::Impl {
         kernels(k),
         pool(p),
         options(o),
-        layout(m.cache_layout()),
+        layout(m.cache_layout(o.index_precision)),
         rope(m.config()),
         softmax_scale(SoftmaxScale(m.config())),
         widest_matrix(WidestMatrix(m)),
@@ -242,6 +245,12 @@ Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const Kerne
     return Fail(Code::kInvalidArgument, "batch: {} tokens asked for, one step takes at most {}; use smaller chunks",
                 std::max(options.max_batch_tokens, options.max_logit_rows), kMostBatchTokens);
   const int64_t bytes = ScratchBytes(model, pool.num_threads(), options);
+  if (const int64_t dim = model.config().index_head_dim; model.config().has_indexer() &&
+                                                         options.index_precision == IndexPrecision::kInt8 &&
+                                                         (dim % 4 != 0 || dim > kMostInt8Dim))
+    return Fail(Code::kUnsupported,
+                "8-bit index keys need an index_head_dim that is a multiple of 4 and at most {}, not {}", kMostInt8Dim,
+                dim);
   // Asked before taken: the system promises memory that it does not have.
   const Error no_memory{
       Code::kNoMemory,

@@ -148,6 +148,7 @@ TEST_P(GoldenModel, ChunksThreadsAndPagesChangeNoBit) {
     for (const Attention attention : {Attention::kDsa, Attention::kDense})
       for (const MlaForm form : {MlaForm::kAbsorbed, MlaForm::kExpanded})
         check(set, {.attention = attention, .mla_form = form}, {1, 7, 64});
+    check(set, {.index_precision = IndexPrecision::kInt8}, {1, 7, 64});
   }
 }
 

@@ -40,6 +40,8 @@ Scratch::Scratch(Arena& arena, const ModelConfig& c, const ForwardOptions& o, in
     index_q = arena.TakeTensor<float>({tokens, c.index_n_heads * c.index_head_dim});
     index_w = arena.TakeTensor<float>({tokens, c.index_n_heads});
     index_k = arena.TakeTensor<float>({tokens, c.index_head_dim});
+    if (o.index_precision == IndexPrecision::kInt8)
+      index_codes = arena.TakeTensor<uint8_t>({tokens, c.index_n_heads * c.index_head_dim});
     index_scores = arena.TakeTensor<float>({num_threads, o.max_context});
     topk = arena.TakeTensor<int32_t>({tokens, c.index_topk});
   }
@@ -94,9 +96,9 @@ Scratch Scratch::Part(int64_t begin, int64_t end, int64_t thread) const {
   span_of_rows(part.expert_slots, experts.dim(1));
   const auto rows = [&](auto&... views) { ((views = views.dim(0) > 0 ? views.Rows(begin, end) : views), ...); };
   rows(part.cos, part.sin, part.x, part.x_norm, part.hidden, part.block_out, part.q_a, part.q, part.kv_a, part.q_latent,
-       part.o_latent, part.attention_out, part.index_q, part.index_w, part.index_k, part.topk, part.gate, part.up,
-       part.router_scores, part.experts, part.expert_weights, part.expert_in, part.expert_out, part.mtp_in,
-       part.linear_x);
+       part.o_latent, part.attention_out, part.index_q, part.index_w, part.index_k, part.index_codes, part.topk,
+       part.gate, part.up, part.router_scores, part.experts, part.expert_weights, part.expert_in, part.expert_out,
+       part.mtp_in, part.linear_x);
   const auto own = [&](auto&... views) { ((views = views.dim(0) > 0 ? views.Rows(thread, thread + 1) : views), ...); };
   own(part.attend_scratch, part.index_scores, part.route_scratch, part.expert_begin, part.task_x);
   return part;

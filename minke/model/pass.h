@@ -46,6 +46,7 @@ struct Scratch {
   TensorView<float, 2> running_max, running_sum;  // [tokens, H]
   // Indexer.
   TensorView<float, 2> index_q, index_w, index_k;  // [tokens, HI * dI], [tokens, HI], [tokens, dI]
+  TensorView<uint8_t, 2> index_codes;              // [tokens, HI * dI], IndexPrecision::kInt8 only
   TensorView<float, 2> index_scores;               // [threads, max_context]
   TensorView<int32_t, 2> topk;                     // [tokens, index_topk], ascending
   std::span<int32_t> num_selected;                 // [tokens]; kSelectsAll: every visible position, topk not filled
@@ -92,7 +93,7 @@ struct Pass {
     return {s.pages[static_cast<size_t>(row)], layout.latent_offset(layer), layout.latent_dim, kPageTokens};
   }
   PagedRows IndexKeys(int64_t layer, int64_t row) const {
-    return {s.pages[static_cast<size_t>(row)], layout.index_offset(layer), layout.index_head_dim, kPageTokens};
+    return {s.pages[static_cast<size_t>(row)], layout.index_offset(layer), layout.index_width, kPageTokens};
   }
   void Tap(std::string_view name, int64_t layer, TensorView<const float, 2> rows) const {
     if (taps) taps->Floats(name, layer, rows);

@@ -118,8 +118,8 @@ TEST_F(WeightsTest, ScalesOfEveryTypeMeanTheSame) {
   const std::vector<float> scales = {0x1p-9f, 0x1p3f};
   const auto bf16 = Bytes<uint16_t>({FloatToBF16(scales[0]), FloatToBF16(scales[1])});
   const auto e8m0 = Bytes<uint8_t>({127 - 9, 127 + 3});
-  for (const auto& [dtype, bytes] : {std::pair(DType::kF32, Bytes(scales)), std::pair(DType::kBF16, bf16),
-                                     std::pair(DType::kF8E8M0, e8m0)}) {
+  for (const auto& [dtype, bytes] :
+       {std::pair(DType::kF32, Bytes(scales)), std::pair(DType::kBF16, bf16), std::pair(DType::kF8E8M0, e8m0)}) {
     Replace(kScales, dtype, {1, 2}, bytes);
     const auto model = Open();
     ASSERT_TRUE(model) << model.error().message;

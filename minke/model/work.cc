@@ -95,8 +95,9 @@ Work CountWork(const ModelConfig& c, const ModelWeights& weights, const StepShap
     work.latent_bytes +=
         batch * std::min(in_cache, visible.attended) * static_cast<double>(c.latent_dim()) * kCacheNumberBytes;
     if (visible.selecting == 0 || !c.has_own_indexer[static_cast<size_t>(i)]) continue;
-    work.index_flop += batch * visible.scored * 2 * index_heads * (index_dim + 1);
-    work.index_bytes += batch * in_cache * index_dim * kCacheNumberBytes;
+    const bool int8 = shape.index_precision == IndexPrecision::kInt8;
+    (int8 ? work.tile_op : work.index_flop) += batch * visible.scored * 2 * index_heads * (index_dim + 1);
+    work.index_bytes += batch * in_cache * (int8 ? index_dim + sizeof(float) : index_dim * kCacheNumberBytes);
   }
   const auto vocab = static_cast<double>(c.vocab_size), width = static_cast<double>(c.hidden_size);
   const double rows = batch * static_cast<double>(shape.tokens);

@@ -17,6 +17,7 @@ struct StepShape {
   int64_t depth = 0;   // positions that each has in its cache before
   bool logits = true;  // of the last token of each sequence, or none
   Attention attention = Attention::kDsa;
+  IndexPrecision index_precision = IndexPrecision::kExact;
   // How many experts of a layer the step's tokens chose between them; nothing: as many as even routing would.
   std::optional<double> experts = std::nullopt;
 };
@@ -25,7 +26,7 @@ struct StepShape {
 struct Work {
   double weight_bytes = 0, index_bytes = 0, latent_bytes = 0;
   double weight_flop = 0, index_flop = 0, attention_flop = 0;
-  double tile_op = 0;  // with weights in tiles, instead of weight_flop
+  double tile_op = 0;  // of 8 bits: with weights in tiles instead of weight_flop, with 8-bit keys instead of index_flop
 
   double bytes() const { return weight_bytes + index_bytes + latent_bytes; }
   double flop() const { return weight_flop + index_flop + attention_flop; }
