@@ -79,7 +79,9 @@ void AttendAbsorbed(const Pass& pass, const LayerWeights& w, int64_t layer, int6
                   static_cast<size_t>(dr) * sizeof(float));
   });
 
-  const int64_t per_task = n >= 2 * pass.pool.num_threads() ? heads : std::min(heads, kHeadsPerTask);
+  // A task walks its rows of the cache for all of its heads, so heads part only where threads would have nothing to do.
+  const int threads = pass.pool.num_threads();
+  const int64_t per_task = threads == 1 || n >= 2 * threads ? heads : std::min(heads, kHeadsPerTask);
   const int64_t tasks_per_row = (heads + per_task - 1) / per_task;
   pass.pool.Run(n * tasks_per_row, [&](int64_t task, int worker) {
     const int64_t i = task / tasks_per_row, row = begin + i;
