@@ -33,7 +33,7 @@ double UsdPerMillionTokens(double usd_per_hour, double tokens_per_s) {
 std::string CostTable(std::span<const BenchRow> rows, double usd_per_hour) {
   using Column = std::pair<Phase, Attention>;
   std::vector<Column> columns = Distinct(rows, [](const BenchRow& row) { return Column(row.phase, row.attention); });
-  std::ranges::stable_sort(columns, {}, &Column::first);
+  std::ranges::sort(columns);
   using Line = std::tuple<int, int64_t, int64_t>;  // threads, batch, position
   std::map<Line, std::map<Column, double>> lines;
   for (const BenchRow& row : rows)
