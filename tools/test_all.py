@@ -243,7 +243,7 @@ ARM_CPUS = {  # emulated CPU -> its best kernel set, rooms with unit tests, ways
     "cortex-a57": ("neon", ["kernels"], "test_golden and (whole or step or mixed)"),
     "neoverse-n1": ("neon_dotprod", ARM_ROOMS, "test_golden"),
 }
-ARM_FILTER = ONE_CASE_OF_BYTES + ":*OneLongPiece*:*TakesTimeInProportion*"
+ARM_FILTER = ONE_CASE_OF_BYTES + ":*OneLongPiece*:*TakesTimeInProportion*:MatMulTiles.ModelShapes:IndexScoresI8.KeepTheSelection"
 
 
 def aarch64(stage, options):
