@@ -204,6 +204,19 @@ inline std::vector<Outcome> EachAlone(const EngineOptions& options, const std::v
   return outcomes;
 }
 
+// More than the cache holds, submitted at once: some are put back, and all end with the bytes of `alone`.
+inline void ExpectSameWhenPutBack(Engine& engine, const std::vector<SamplingParams>& params,
+                                  const std::vector<Outcome>& alone) {
+  std::vector<Submitted> submitted;
+  for (size_t i = 0; i < params.size(); ++i) submitted.push_back(Submit(engine, Examples()[i].prompt, params[i]));
+  for (size_t i = 0; i < params.size(); ++i) {
+    submitted[i].answer->WaitForEnd();
+    EXPECT_EQ((Outcome{submitted[i].answer->tokens, submitted[i].answer->logprobs}), alone[i]) << i;
+  }
+  EXPECT_GT(engine.stats().preemptions, 0);
+  EXPECT_EQ(engine.stats().pages_used, 0);
+}
+
 // Submits at random moments of others' lives; some strangers come and are cancelled in between.
 inline std::vector<Outcome> AllTogether(Engine& engine, const std::vector<SamplingParams>& params, unsigned seed) {
   std::mt19937 rng(seed);

@@ -118,15 +118,8 @@ TEST(Speculation, ASequenceThatIsPutBackGoesOnWithTheSameBytes) {
     options.cache_bytes = (kSanitized ? 6 : 7) * options.model->cache_layout().page_floats() * 4;
     auto engine = OpenEngine(options);
     ASSERT_NE(engine, nullptr);
-    std::vector<Submitted> submitted;
-    for (size_t i = 0; i < params.size(); ++i) submitted.push_back(Submit(*engine, Examples()[i].prompt, params[i]));
-    for (size_t i = 0; i < params.size(); ++i) {
-      submitted[i].answer->WaitForEnd();
-      EXPECT_EQ((Outcome{submitted[i].answer->tokens, submitted[i].answer->logprobs}), plain[i]) << i;
-    }
-    EXPECT_GT(engine->stats().preemptions, 0);
+    ExpectSameWhenPutBack(*engine, params, plain);
     EXPECT_GT(engine->stats().accepted_drafts, 0);
-    EXPECT_EQ(engine->stats().pages_used, 0);
   }
 }
 
