@@ -77,7 +77,7 @@ uint64_t DigestOf(const KernelSet& set) {
   float* key_page = key_rows.data();
   set.index_scores_i8(q_codes.data(), w.data(), 64, 128, {&key_page, 0, 33, 128}, 0, 100, scores.data());
   digest.Add(scores);
-  std::vector<float> o(10 * 96), scratch(static_cast<size_t>(AttendLatentScratch(10)));
+  std::vector<float> o(10 * 96), scratch(static_cast<size_t>(AttendLatentScratch(RowFormat::kF32, 10, 96, 32)));
   set.attend_latent(q.data(), 10, 96, 32, rows, nullptr, 100, 0.1f, o.data(), scratch.data());
   digest.Add(o);
   float m = -std::numeric_limits<float>::infinity(), l = 0;

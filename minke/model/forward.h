@@ -30,7 +30,7 @@ struct ForwardOptions {
   int64_t max_context = 4096;  // longest sequence, in tokens
   Attention attention = Attention::kDsa;
   MlaForm mla_form = MlaForm::kAbsorbed;
-  IndexPrecision index_precision = IndexPrecision::kExact;  // the cache has to be of the same
+  CacheFormats cache = {};  // of the pages that items bring
 };
 
 // New tokens of one sequence.

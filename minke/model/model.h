@@ -24,7 +24,7 @@ class Model {
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return *weights_; }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
-  CacheLayout cache_layout(IndexPrecision index = IndexPrecision::kExact) const;
+  CacheLayout cache_layout(const CacheFormats& formats = {}) const;
   bool has_mtp() const;
   // kDamaged once a mapped file has shrunk or failed to read (SIGBUS); checked after every step.
   Status Health() const;

@@ -28,7 +28,7 @@ Scratch::Scratch(Arena& arena, const ModelConfig& c, const ForwardOptions& o, in
   q_latent = arena.TakeTensor<float>({tile, heads, c.latent_dim()});
   o_latent = arena.TakeTensor<float>({tile, heads, c.kv_lora_rank});
   attention_out = arena.TakeTensor<float>({tokens, heads * c.v_head_dim});
-  attend_scratch = arena.TakeTensor<float>({num_threads, AttendLatentScratch(heads)});
+  attend_scratch = arena.TakeTensor<float>({num_threads, AttendLatentScratch(o.cache.latents, heads, c.kv_lora_rank, c.qk_rope_head_dim)});
   if (o.mla_form == MlaForm::kExpanded) {
     kv_b = arena.TakeTensor<float>({kPageTokens, heads * (c.qk_nope_head_dim + c.v_head_dim)});
     k_expanded = arena.TakeTensor<float>({kPageTokens, heads, c.qk_head_dim()});
@@ -40,7 +40,7 @@ Scratch::Scratch(Arena& arena, const ModelConfig& c, const ForwardOptions& o, in
     index_q = arena.TakeTensor<float>({tokens, c.index_n_heads * c.index_head_dim});
     index_w = arena.TakeTensor<float>({tokens, c.index_n_heads});
     index_k = arena.TakeTensor<float>({tokens, c.index_head_dim});
-    if (o.index_precision == IndexPrecision::kInt8)
+    if (o.cache.index_keys == RowFormat::kInt8)
       index_codes = arena.TakeTensor<uint8_t>({tokens, c.index_n_heads * c.index_head_dim});
     index_scores = arena.TakeTensor<float>({num_threads, o.max_context});
     topk = arena.TakeTensor<int32_t>({tokens, c.index_topk});
