@@ -241,10 +241,11 @@ void RegisterAll(const KernelSet& set) {
   add("top_k/2048_of_65536", [&](benchmark::State& s) { TopK(s, set, 65536); });
   for (const auto& [name, format] :
        {std::pair{"f32", RowFormat::kF32}, {"bf16", RowFormat::kBF16}, {"fp8", RowFormat::kFp8}, {"int8", RowFormat::kInt8}})
-    for (const int64_t heads : {128, 32, 16})
-      add(fmt::format("attend_latent/{}/{}x2048_of_65536", name, heads), [&set, format = format, heads](benchmark::State& s) {
-        AttendLatent(s, set, format, heads, 2048, 65536);
-      });
+    for (const auto& [heads, context] : {std::pair{128, 65536}, {32, 65536}, {32, 2048}})
+      add(fmt::format("attend_latent/{}/{}x2048_of_{}", name, heads, context),
+          [&set, format = format, heads = heads, context = context](benchmark::State& s) {
+            AttendLatent(s, set, format, heads, 2048, context);
+          });
   for (const int64_t count : {64, 2048})
     add(fmt::format("attend_expanded/{}", count), [&, count](benchmark::State& s) { AttendExpanded(s, set, count); });
   add("rms_norm/7168",
