@@ -250,7 +250,8 @@ Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const Kerne
                 "index keys that are not F32 need an index_head_dim that is a multiple of 4 and at most {}, not {}",
                 kLongestRoundedKey, dim);
   if (options.mla_form == MlaForm::kExpanded && options.cache.latents != RowFormat::kF32)
-    return Fail(Code::kUnsupported, "the expanded form of attention reads latents in F32 only");
+    return Fail(Code::kUnsupported, "the expanded form of attention reads latents in F32 only: keep the cache in F32, or take the absorbed "
+                                    "form");
   const int64_t bytes = ScratchBytes(model, pool.num_threads(), options);
   // Asked before taken: the system promises memory that it does not have.
   const Error no_memory{
