@@ -104,12 +104,23 @@ struct Pass {
   // y[rows, W.rows] = x W^T inside a task of `worker`: at most kAttentionTile rows of kv_lora_rank floats.
   void SmallLinear(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, float* y, int64_t y_stride,
                    int worker) const;
-  // y[rows, W.rows] = x W^T (+ bias).
+  // y[rows, W.rows] = x W^T (+ bias). Several products of the same x go as one: x is quantised once, and threads meet
+  // once.
+  struct Product {
+    const WeightView& w;
+    TensorView<float, 2> y;
+    std::span<const float> bias = {};
+  };
+  void Linear(TensorView<const float, 2> x, std::span<const Product> products) const;
   void Linear(TensorView<const float, 2> x, const WeightView& w, TensorView<float, 2> y,
               std::span<const float> bias = {}) const;
   // y = rmsnorm(x) row by row; y may be x.
   void RmsNorm(TensorView<const float, 2> x, std::span<const float> weight, float eps, TensorView<float, 2> y) const;
   void AddTo(TensorView<float, 2> x, TensorView<const float, 2> y) const;  // x += y
+
+ private:
+  // Columns [begin, end) of y, for x that is quantised already where W is in tiles.
+  void Rows(TensorView<const float, 2> x, const Product& product, int64_t begin, int64_t end) const;
 };
 
 // The steps of a decoder layer. Each reads s.x_norm; attention and FFN write s.block_out.
