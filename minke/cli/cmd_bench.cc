@@ -177,6 +177,7 @@ void AddBenchCommand(FlagSet program, CliContext& context) {
               "The median is shown; spread is (fastest - slowest) / median (default 3)");
   verb.Choices("--attention", flags->attentions, {"dsa", "dense"}, "dsa, dense, or both: dsa,dense (default dsa)");
   AddIndexFlag(verb, flags->model.index);
+  AddLoadFlags(verb, flags->model);
   verb.Choice("--fill", flags->fill, {"random", "prefill"},
               "How the cache reaches a depth: random rows (default), or by reading that many tokens");
   verb.Number("--cost", flags->usd_per_hour, 0.0, 1e6,
