@@ -23,8 +23,8 @@ Result<int64_t> ChooseContext(const EngineOptions& options) {
 }
 
 // How many pages the cache gets: never more than all running sequences could fill, and what it takes together with
-// the activations is there. Where experts share a limit with it, it takes a quarter of what is left: that much less of
-// the experts is in memory, while a longer cache serves longer contexts only.
+// the activations is there. Where experts share a limit with it, it gets a quarter of what is left, and up to half as
+// far as one whole context needs that: every page that may never be used is an expert read once more.
 Result<int64_t> ChoosePages(const EngineOptions& options, int64_t context, int64_t page_bytes, int64_t scratch_bytes) {
   const int64_t useful = options.max_sequences * PagePool::PagesFor(context);
   const Model& model = *options.model;
@@ -42,7 +42,10 @@ Result<int64_t> ChoosePages(const EngineOptions& options, int64_t context, int64
         "context or the batch",
         scratch_bytes >> 20, options.cache_bytes >> 20, AvailableMemoryBytes() >> 20);
   }
-  const int64_t share = model.streams_experts() ? std::max(available / 4, page_bytes) : available / 2;
+  const int64_t whole = PagePool::PagesFor(context) * page_bytes;
+  const int64_t share = model.streams_experts()
+                            ? std::max(std::clamp(whole, available / 4, available / 2), page_bytes)
+                            : available / 2;
   const int64_t bytes = options.cache_bytes > 0 ? options.cache_bytes : share;
   const int64_t pages = std::min(useful, bytes / page_bytes);
   if (pages >= 1) return pages;
