@@ -44,6 +44,8 @@ class FileReader {
   FileReader(const FileReader&) = delete;
   FileReader& operator=(const FileReader&) = delete;
 
+  bool direct(int file) const { return files_[static_cast<size_t>(file)].direct >= 0; }
+
   void Reserve(int64_t jobs);  // more room: so many at once, beside those of earlier calls
   // Urgent jobs go first, in the order of their calls.
   void Start(Job& job, bool urgent);

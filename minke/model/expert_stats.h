@@ -13,6 +13,11 @@ struct ExpertStats {
   int64_t read_bytes = 0;    // all that was read: those, and wrong guesses
 
   double hit_rate() const { return needed > 0 ? static_cast<double>(hits) / static_cast<double>(needed) : 1; }
+  ExpertStats& operator+=(const ExpertStats& o) {
+    needed += o.needed, hits += o.hits, prefetched += o.prefetched;
+    missed_bytes += o.missed_bytes, read_bytes += o.read_bytes;
+    return *this;
+  }
   ExpertStats operator-(const ExpertStats& o) const {
     return {needed - o.needed, hits - o.hits, prefetched - o.prefetched, missed_bytes - o.missed_bytes,
             read_bytes - o.read_bytes};
