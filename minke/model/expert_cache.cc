@@ -14,6 +14,10 @@ constexpr double kHalfLife = 16;   // passes
 constexpr double kNever = -1e300;  // worth of an expert that was not used yet
 // Of all slots, those that may hold guesses at once.
 constexpr int64_t kGuessShare = 4;
+// Where fewer guesses than this are right, reading them costs more than it saves; tried again now and then.
+constexpr double kLeastPrecision = 0.25;
+constexpr int64_t kPassesBetweenTries = 32;
+constexpr double kPrecisionStep = 1.0 / 256;
 
 }  // namespace
 
@@ -116,6 +120,7 @@ void ExpertCache::Need(int64_t layer, std::span<const int32_t> experts) {
     Slot& slot = slots_[static_cast<size_t>(at)];
     slot.in_use = true;
     if (std::exchange(slot.guessed, false)) {
+      precision_ += (1 - precision_) * kPrecisionStep;
       ++stats_.prefetched;
       stats_.missed_bytes += bytes;
     } else {
@@ -131,6 +136,7 @@ void ExpertCache::Need(int64_t layer, std::span<const int32_t> experts) {
 // A wrong guess is not read where no thread has begun; read as a whole, it may be right another time.
 void ExpertCache::DropGuess(Slot& slot) {
   slot.guessed = false;
+  precision_ -= precision_ * kPrecisionStep;
   bool whole = true;
   for (int i = 0; i < slot.num_jobs; ++i) {
     FileReader::Job& job = slot.jobs[static_cast<size_t>(i)];
@@ -205,6 +211,7 @@ void ExpertCache::Release(int64_t index) {
 }
 
 void ExpertCache::Prefetch(int64_t layer, std::span<const int32_t> experts) {
+  if (precision_ < kLeastPrecision && passes_ % kPassesBetweenTries != 0) return;
   int64_t room_for = num_slots() / kGuessShare;
   for (const int32_t e : experts) {
     const int64_t expert = layer * source_.experts_per_layer() + e;

@@ -70,6 +70,7 @@ class ExpertCache {
   std::vector<double> worth_;     // the same: log2 of the sum above, less the age of the world
   std::vector<Needed> needed_;    // of the running layer
   size_t missing_from_ = 0;       // in needed_: all before have a slot or are done
+  double precision_ = 1;          // of late guesses, those that were right
   int64_t layer_ = 0;
   int64_t passes_ = 0;
   ExpertStats stats_;
