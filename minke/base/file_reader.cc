@@ -1,6 +1,7 @@
 #include "minke/base/file_reader.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -132,6 +133,11 @@ void FileReader::Loop() {
 }
 
 void FileReader::ReadPiece(const File& file, int64_t offset, int64_t bytes, std::byte* to) {
+#ifdef MADV_POPULATE_WRITE
+  // Fresh memory gets its pages at once: one by one inside the read takes twice the processor time. Linux 5.14 on;
+  // others refuse, which is fine.
+  static_cast<void>(::madvise(to, static_cast<size_t>(bytes), MADV_POPULATE_WRITE));
+#endif
   if (file.direct >= 0 && ReadFrom(file.direct, file, offset, bytes, to)) return;
   // Some file systems open files for direct reading and then refuse to.
   if (ReadFrom(file.buffered, file, offset, bytes, to)) return;

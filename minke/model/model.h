@@ -24,7 +24,7 @@ enum class Load {
 
 struct ModelOptions {
   Load load = Load::kMmap;
-  HugePages huge_pages = HugePages::kAuto;
+  HugePages huge_pages = HugePages::kOff;
   // For everything: weights, cache, activations. Routed experts get what the others leave, and are read again when they
   // have lost their place. Not with kMmap. 0: all weights are kept.
   int64_t memory_bytes = 0;

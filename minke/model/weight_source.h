@@ -54,7 +54,7 @@ class WeightSource {
 
   std::unique_ptr<FileReader> reader_;
   PageMemory memory_;
-  HugePages huge_pages_ = HugePages::kAuto;
+  HugePages huge_pages_ = HugePages::kOff;
   int64_t resident_bytes_ = 0, experts_per_layer_ = 0, num_experts_ = 0, slot_bytes_ = 0;
   std::vector<ExpertPlace> places_;  // [layers, experts_per_layer]; of dense layers all zeros
 };
