@@ -6,6 +6,7 @@
 
 #include "minke/base/available_memory.h"
 #include "minke/base/file.h"
+#include "minke/model/facts.h"
 #include "minke/model/weight_source.h"
 #include "minke/model/weights.h"
 #include "minke/tensor/checkpoint.h"
@@ -59,7 +60,7 @@ Status Model::Health() const {
 
 bool Model::streams_experts() const { return source_ && source_->streams_experts(); }
 
-int64_t Model::resident_bytes() const { return source_ ? source_->resident_bytes() : 0; }
+int64_t Model::resident_bytes() const { return source_ ? source_->resident_bytes() + OwnedWeightBytes(*this) : 0; }
 
 int64_t Model::least_expert_bytes() const {
   if (!streams_experts()) return 0;

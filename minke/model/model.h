@@ -48,7 +48,7 @@ class Model {
   // With ModelOptions::memory_bytes; zero and null without.
   int64_t memory_bytes() const { return options_.memory_bytes; }
   bool streams_experts() const;
-  int64_t resident_bytes() const;  // weights in memory of our own, experts in their slots left out
+  int64_t resident_bytes() const;  // weights in memory of our own, without experts that stream
   int64_t least_expert_bytes() const;
   // What is left for experts beside `other_bytes` of cache and activations: at least least_expert_bytes, and no more
   // than all of them need. Errors: kNoMemory with what is needed.
