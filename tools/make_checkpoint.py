@@ -47,6 +47,7 @@ PRESETS = {
                   kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, index_n_heads=8,
                   index_head_dim=16, index_topk=16, max_position_embeddings=1280), "f32", False),
 }
+EVEN_EMBEDDING = 64.0
 BYTES = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1}
 
 
@@ -142,10 +143,12 @@ def encode(x, dtype):
             "BF16": lambda: to_bf16(x), "F8_E4M3": lambda: to_e4m3(x)}[dtype]()
 
 
-def write_tensor(out, kind, dtype, shape, rng, normal, sparse):
+def write_tensor(out, kind, dtype, shape, rng, normal, sparse, even=False, scale=1.0):
     count = math.prod(shape)
     if kind == "norm":
         out.write(encode(1 + 0.1 * rng.standard_normal(count), dtype).tobytes())
+    elif kind == "bias" and even:
+        out.write(bytes(count * BYTES[dtype]))
     elif kind == "bias":
         out.write(encode(0.1 * rng.standard_normal(count), dtype).tobytes())
     elif kind == "scale":  # powers of two; the codes below have a spread of 64
@@ -153,14 +156,14 @@ def write_tensor(out, kind, dtype, shape, rng, normal, sparse):
     elif sparse:
         out.seek(count * BYTES[dtype], os.SEEK_CUR)
     else:
-        table = encode(normal * (64 if dtype == "F8_E4M3" else 1 / math.sqrt(shape[-1])), dtype)
+        table = encode(normal * (64 if dtype == "F8_E4M3" else scale / math.sqrt(shape[-1])), dtype)
         step = 1 << 24
         for start in range(0, count, step):
             picks = rng.integers(0, 1 << 16, min(step, count - start), dtype=np.uint16)
             out.write(table[picks].tobytes())
 
 
-def write_shard(path, part, seed, sparse):
+def write_shard(path, part, seed, sparse, even):
     rng = np.random.default_rng(seed)
     normal = np.random.default_rng(1).standard_normal(1 << 16)
     # Widest elements first keeps every tensor aligned without holes.
@@ -174,8 +177,9 @@ def write_shard(path, part, seed, sparse):
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as out:
         out.write(len(text).to_bytes(8, "little") + text)
-        for _, kind, dtype, shape in part:
-            write_tensor(out, kind, dtype, shape, rng, normal, sparse)
+        for name, kind, dtype, shape in part:
+            scale = EVEN_EMBEDDING if even and name == "model.embed_tokens.weight" else 1.0
+            write_tensor(out, kind, dtype, shape, rng, normal, sparse, even and "e_score" in name, scale)
         out.truncate(8 + len(text) + offset)  # a hole at the end is not written by seeking
 
 
@@ -187,6 +191,9 @@ def main():
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON", help="a field of config.json")
     parser.add_argument("--moe", action="store_true", help="every layer is MoE")
     parser.add_argument("--sparse", action="store_true", help="matrices are holes in the file")
+    parser.add_argument("--even-experts", action="store_true",
+                        help="tokens spread over all experts: a larger embedding, and no bias of the routers; random weights "
+                        "send nearly all tokens to the same ones otherwise")
     parser.add_argument("--shard-bytes", type=int, default=4_300_000_000)
     parser.add_argument("--tokenizer", help="a tokenizer.json, or a folder that has one, to copy in")
     parser.add_argument("--seed", type=int, default=0)
@@ -217,7 +224,7 @@ def main():
     weight_map = {}
     for number, part in enumerate(shards, 1):
         name = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        write_shard(os.path.join(args.out, name), part, (args.seed, number), sparse)
+        write_shard(os.path.join(args.out, name), part, (args.seed, number), sparse, args.even_experts)
         weight_map.update((tensor[0], name) for tensor in part)
         total += sum(math.prod(t[3]) * BYTES[t[2]] for t in part)
     if len(shards) > 1:

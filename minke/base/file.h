@@ -33,6 +33,7 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
   Status Health() const;  // kDamaged after a fault; one atomic load
+  void LetGo() const;     // of the pages that were touched, until they are touched again
 
  private:
   MappedFile() = default;

@@ -131,6 +131,10 @@ void MappedFile::Close() {
   data_ = nullptr;
 }
 
+void MappedFile::LetGo() const {
+  if (data_ != nullptr) static_cast<void>(::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED));
+}
+
 Status MappedFile::Health() const {
   if (slot_ < 0 || !g_slots[slot_].damaged.load(std::memory_order_acquire)) return {};
   return Fail(Code::kDamaged, "{}: could not be read while in use; was the file cut short or replaced?", path_);

@@ -120,6 +120,7 @@ std::string Facts(const ChatModel& chat, const AnswerRequest& request, const Ans
                        static_cast<double>(stats.selected_keys) / queries,
                        static_cast<double>(stats.visible_keys) / queries);
   if (stats.drafts > 0) facts += fmt::format("; mtp {}", DescribeDrafts(stats.drafts, stats.accepted_drafts));
+  if (stats.experts.needed > 0) facts += fmt::format("; experts {}", DescribeExperts(stats.experts));
   facts += fmt::format("; kernels {}", chat.kernels().name);
   facts += request.raw ? "; no template (--raw)" : fmt::format("; template {}", Name(chat.choice().format));
   facts += fmt::format("; temperature {:g}", request.params.temperature);

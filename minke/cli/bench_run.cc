@@ -6,6 +6,7 @@
 
 #include "minke/base/available_memory.h"
 #include "minke/base/rng.h"
+#include "minke/cli/disk_speed.h"
 #include "minke/cli/terminal.h"
 #include "minke/engine/page_pool.h"
 #include "minke/engine/random_rows.h"
@@ -111,7 +112,27 @@ class Runner {
     for (const Attention attention : options_.attentions)
       limits.fixed_bytes += Forward::ScratchBytes(model_, static_cast<int>(options_.threads.back()),
                                                   MakeForwardOptions(options_, attention, Positions(limits.positions)));
+    // Each attention has experts of its own.
+    if (model_.streams_experts())
+      limits.available_bytes =
+          std::min(limits.available_bytes, model_.memory_bytes() - model_.resident_bytes() -
+                                               std::ssize(options_.attentions) * model_.least_expert_bytes());
     return PlanBench(options_, limits);
+  }
+
+  // For the experts of one attention: what activations and the largest cache of the plan leave.
+  Result<int64_t> ExpertBytes(const BenchPlan& plan, int threads) const {
+    int64_t other = 0;
+    for (const BenchPoint& point : plan.points)
+      other = std::max(other, point.batch * PagePool::PagesFor(point.positions) *
+                                  model_.cache_layout(options_.cache).page_floats() *
+                                  static_cast<int64_t>(sizeof(float)));
+    for (const Attention attention : options_.attentions)
+      other += Forward::ScratchBytes(
+          model_, threads,
+          MakeForwardOptions(options_, attention, Positions(model_.config().max_position_embeddings)));
+    MINKE_ASSIGN(const int64_t bytes, model_.ExpertBytes(other));
+    return std::max(model_.least_expert_bytes(), bytes / std::ssize(options_.attentions));
   }
 
   // All that will run, for the progress.
@@ -139,8 +160,9 @@ class Runner {
     std::vector<std::unique_ptr<Forward>> forwards;  // one for each attention
     for (const Attention attention : options_.attentions) {
       const int64_t positions = Positions(model_.config().max_position_embeddings);
-      MINKE_ASSIGN(auto forward,
-                   Forward::Create(model_, kernels_, *pool, MakeForwardOptions(options_, attention, positions)));
+      ForwardOptions forward_options = MakeForwardOptions(options_, attention, positions);
+      MINKE_ASSIGN(forward_options.expert_bytes, ExpertBytes(plan, threads));
+      MINKE_ASSIGN(auto forward, Forward::Create(model_, kernels_, *pool, forward_options));
       forwards.push_back(std::move(forward));
     }
     std::unique_ptr<Sequences> sequences;
@@ -206,12 +228,31 @@ class Runner {
                       .batch = sequences.size(),
                       .threads = report_.peaks.back().threads,
                       .attention = attention,
-                      .work = {}});
-    for (int64_t repetition = 0; repetition < options_.repetitions; ++repetition)
+                      .work = {},
+                      .experts = {}});
+    // A disk that others use changes from second to second, so it is measured between all repetitions.
+    double disk = 0;
+    int64_t disk_runs = 0;
+    const auto measure_disk = [&]() -> Status {
+      if (!model_.streams_experts()) return {};
+      MINKE_ASSIGN(const double once, ModelReadSpeed(model_));
+      disk += once;
+      ++disk_runs;
+      return {};
+    };
+    MINKE_TRY(measure_disk());
+    for (int64_t repetition = 0; repetition < options_.repetitions; ++repetition) {
       for (size_t i = 0; i < forwards.size(); ++i) {
+        const ExpertStats before = forwards[i]->expert_stats();
         MINKE_ASSIGN(const double once, MeasureOnce(*forwards[i], sequences, rows[i], /*count=*/repetition == 0));
         seconds[i].push_back(once);
+        rows[i].experts += forwards[i]->expert_stats() - before;
+        rows[i].all_seconds += once;
       }
+      MINKE_TRY(measure_disk());
+    }
+    if (disk_runs > 0)
+      for (BenchRow& row : rows) row.disk_bytes_per_s = disk / static_cast<double>(disk_runs);
     for (size_t i = 0; i < rows.size(); ++i) {
       Summarise(seconds[i], rows[i]);
       rows[i].memory_bound = LeastTime(rows[i].work, report_.peaks.back()).memory_bound();

@@ -114,7 +114,7 @@ Status Bench(const BenchFlags& flags, CliContext& context) {
   MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
   MINKE_ASSIGN(const OpenedModel opened, OpenModel(flags.model, context));
   const Model& model = *opened.model;
-  if (const int64_t bytes = model.checkpoint().total_bytes(), available = AvailableMemoryBytes(); bytes > available)
+  if (const int64_t bytes = model.checkpoint().total_bytes(), available = AvailableMemoryBytes(); bytes > available && !model.streams_experts())
     context.Warn(fmt::format("{}: {} of weights do not fit in {}: the disk is measured, and rooflines mean nothing",
                              opened.path.name, BytesText(bytes), BytesText(available)));
   if (const int64_t cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE), bytes = model.checkpoint().total_bytes(); bytes < cache)
@@ -177,6 +177,7 @@ void AddBenchCommand(FlagSet program, CliContext& context) {
               "The median is shown; spread is (fastest - slowest) / median (default 3)");
   verb.Choices("--attention", flags->attentions, {"dsa", "dense"}, "dsa, dense, or both: dsa,dense (default dsa)");
   AddCacheFlags(verb, flags->model.cache);
+  AddLoadFlags(verb, flags->model);
   verb.Choice("--fill", flags->fill, {"random", "prefill"},
               "How the cache reaches a depth: random rows (default), or by reading that many tokens");
   verb.Number("--cost", flags->usd_per_hour, 0.0, 1e6,

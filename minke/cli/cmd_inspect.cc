@@ -10,7 +10,7 @@ namespace {
 struct InspectFlags {
   std::string model;
   bool verify = false, json = false, tensors = false;
-  int64_t fit = 0;
+  int64_t fit = 0, memory = 0;
 };
 
 // What could be opened. A model that does not open still shows its configuration and tensors, where those can be read.
@@ -95,7 +95,7 @@ Status Inspect(const InspectFlags& flags, CliContext& context) {
   Status fits;
   std::string fit_text;
   if (flags.fit > 0 && opened.model) {
-    MINKE_ASSIGN(const Fit fit, MeasureFit(*opened.model, flags.fit, context.ThreadCount()));
+    MINKE_ASSIGN(const Fit fit, MeasureFit(*opened.model, flags.fit, context.ThreadCount(), flags.memory));
     report["fit"] = FitJson(fit);
     fit_text = FitText(fit);
     fits = RequireFit(fit, path.name);
@@ -121,6 +121,7 @@ void AddInspectCommand(FlagSet program, CliContext& context) {
   verb.Switch("--verify", flags->verify, "Read every byte: NaN, infinity and scales that are not positive");
   verb.Number("--fit", flags->fit, 1, int64_t{1} << 40,
               "Memory for one sequence of this many tokens; exit 6 if the machine lacks it");
+  verb.Bytes("--memory", flags->memory, "With --fit: what a limit of this size, as in 8G, would hold of the experts");
   verb.Switch("--tensors", flags->tensors, "List every tensor");
   verb.Switch("--json", flags->json, "One JSON object");
 }

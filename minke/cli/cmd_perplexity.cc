@@ -180,6 +180,7 @@ void AddPerplexityCommand(FlagSet program, CliContext& context) {
   verb.Text("--attention", flags->model.attention, "dsa, dense, or dsa,dense side by side (default dsa)");
   verb.Choice("--mla", flags->model.mla, {"absorbed", "expanded"}, "Form of dense attention");
   AddCacheFlags(verb, flags->model.cache);
+  AddLoadFlags(verb, flags->model);
   verb.Switch("--json", flags->json, "One JSON object");
 }
 

@@ -94,6 +94,7 @@ Status PrintJson(const ChatModel& chat, const RunFlags& flags, const AnswerReque
   json["selected_per_query"] = static_cast<double>(stats.selected_keys) / queries;
   json["visible_per_query"] = static_cast<double>(stats.visible_keys) / queries;
   json["mtp"] = DraftsAsJson(flags, stats.drafts, stats.accepted_drafts);
+  if (stats.experts.needed > 0) json["experts"] = ExpertsAsJson(stats.experts);
   if (!request.raw) {
     json["template"] = std::string(Name(chat.choice().format));
     json["template_note"] = chat.choice().note;

@@ -25,6 +25,7 @@ struct ScoreFacts {
   int64_t tokens = 0, generated = 0, drafts = 0, accepted_drafts = 0;
   double seconds = 0, generated_seconds = 0;
   std::optional<Perplexity> perplexity;
+  ExpertStats experts;  // of the continuations
 };
 
 // Continuations by argmax through the engine; the end token does not stop them.
@@ -58,6 +59,7 @@ Result<std::vector<std::vector<int64_t>>> ContinueGreedily(const ScoreFlags& fla
     facts.drafts += event.stats.drafts;
     facts.accepted_drafts += event.stats.accepted_drafts;
   }
+  facts.experts = engine->stats().experts;
   return continuations;
 }
 
@@ -152,6 +154,7 @@ Status Print(const ScoreFlags& flags, CliContext& context, const std::string& mo
       json["generated_tokens"] = facts.generated;
       json["generated_seconds"] = facts.generated_seconds;
       json["mtp"] = DraftsAsJson(flags, facts.drafts, facts.accepted_drafts);
+      if (facts.experts.needed > 0) json["experts"] = Json(ExpertsAsJson(facts.experts));
     }
     if (facts.perplexity) {
       json["perplexity"] = facts.perplexity->value();

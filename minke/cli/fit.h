@@ -1,11 +1,13 @@
 // Does a model fit, with one sequence of a given length?
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
 #include "minke/base/json.h"
 #include "minke/base/result.h"
+#include "minke/model/facts.h"
 #include "minke/model/model.h"
 
 namespace minke {
@@ -22,17 +24,26 @@ struct Fit {
   int64_t cache_bytes = 0;    // latents and index keys of `context` tokens, in whole pages
   int64_t scratch_bytes = 0;  // activations of the engine's batch
   int64_t available_bytes = 0;
+  int64_t memory_bytes = 0;  // of --memory; 0: not asked for
+  RoutedExperts experts;
+  int64_t least_slots = 0;  // experts that a step needs room for
 
+  // With --memory: what is always there, and how many experts find room beside it.
+  int64_t resident_bytes() const { return weight_bytes - experts.bytes + private_bytes(); }
+  int64_t expert_slots() const {
+    const int64_t left = memory_bytes - resident_bytes();
+    return left <= 0 || experts.count == 0 ? 0 : std::min(left / experts.largest, experts.count);
+  }
   int64_t private_bytes() const { return owned_bytes + cache_bytes + scratch_bytes; }
   int64_t needed_bytes() const { return weight_bytes + private_bytes(); }
   bool fits() const { return needed_bytes() <= available_bytes; }
 };
 
 // Errors: kInvalidArgument for a context that the model does not have.
-Result<Fit> MeasureFit(const Model& model, int64_t context, int num_threads);
+Result<Fit> MeasureFit(const Model& model, int64_t context, int num_threads, int64_t memory_bytes = 0);
 Json FitJson(const Fit& fit);
 std::string FitText(const Fit& fit);
-// kNoMemory with the numbers unless it fits.
+// kNoMemory with the numbers unless it fits, the memory of --memory where that was asked for.
 Status RequireFit(const Fit& fit, std::string_view model_name);
 
 }  // namespace minke

@@ -49,5 +49,23 @@ TEST(Fit, WhatDoesNotFitIsSaidWithNumbers) {
   EXPECT_TRUE(RequireFit(fit, "big"));
 }
 
+TEST(Fit, ALimitHoldsWhatStaysAndSomeExperts) {
+  const auto model = Model::Open(MINKE_MODELS "/nano");
+  ASSERT_TRUE(model) << model.error().message;
+  auto fit = MeasureFit(**model, 64, 1, 30'000'000);
+  ASSERT_TRUE(fit) << fit.error().message;
+  EXPECT_EQ(fit->experts.count, 4 * 8);                 // three layers and the MTP layer
+  EXPECT_EQ(fit->experts.largest, 3 * 88 * 128 * 2);
+  EXPECT_EQ(fit->expert_slots(), 4 * 8);
+  fit->memory_bytes = fit->resident_bytes() + 5 * fit->experts.largest + 1;
+  EXPECT_EQ(fit->expert_slots(), 5);
+  EXPECT_TRUE(RequireFit(*fit, "nano"));
+  fit->memory_bytes -= 2 * fit->experts.largest;  // two for a token, and two that are read meanwhile
+  const Status status = RequireFit(*fit, "nano");
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, Code::kNoMemory);
+  EXPECT_NE(status.error().message.find("4 experts need"), std::string::npos) << status.error().message;
+}
+
 }  // namespace
 }  // namespace minke

@@ -101,6 +101,17 @@ void FlagSet::Number(const std::string& names, std::optional<float>& value, floa
   app_->add_option(names, value, help)->check(CLI::Range(least, most));
 }
 
+void FlagSet::Bytes(const std::string& names, int64_t& value, const std::string& help) {
+  app_->add_option_function<std::string>(
+          names, [&value](const std::string& text) { value = ParseBytes(text).value(); }, help)
+      ->check(CLI::Validator(
+          [](std::string& text) -> std::string {
+            const auto bytes = ParseBytes(text);
+            return bytes ? "" : bytes.error().message;
+          },
+          ""));
+}
+
 void FlagSet::Numbers(const std::string& names, std::vector<int64_t>& values, int64_t least, int64_t most,
                       const std::string& help) {
   List<int64_t>(*app_, names, values, help, [=](const std::string& word) { return ParseCount(word, least, most); });

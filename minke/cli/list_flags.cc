@@ -32,6 +32,20 @@ Result<int64_t> ParseCount(std::string_view word, int64_t least, int64_t most) {
               word.empty() ? "nothing" : word, least, most);
 }
 
+Result<int64_t> ParseBytes(std::string_view word) {
+  double value = 0;
+  const auto read = std::from_chars(word.data(), word.data() + word.size(), value);
+  std::string_view unit = word.substr(static_cast<size_t>(read.ptr - word.data()));
+  if (unit.ends_with('B')) unit.remove_suffix(1);
+  const bool binary = unit.size() == 2 && unit[1] == 'i';
+  const size_t power = unit.empty() ? 0 : std::string_view("KMGT").find(unit[0]) + 1;
+  const bool known = unit.empty() || (power > 0 && unit.size() == (binary ? 2u : 1u));
+  for (size_t i = 0; known && i < power; ++i) value *= binary ? 1024 : 1000;
+  if (read.ec == std::errc() && known && value >= 1 && value < 0x1p62) return static_cast<int64_t>(value);
+  return Fail(Code::kInvalidArgument, "{} is no size: 8G is 8000000000 bytes, 8GiB is 8589934592",
+              word.empty() ? "nothing" : word);
+}
+
 Result<std::string> ParseChoice(const std::string& word, const std::vector<std::string>& choices) {
   if (std::ranges::find(choices, word) != choices.end()) return word;
   return Fail(Code::kInvalidArgument, "{} is not one of {}", word.empty() ? "nothing" : word, fmt::join(choices, ", "));

@@ -12,7 +12,7 @@
 
 #include "minke/base/available_memory.h"
 #include "minke/base/file.h"
-#include "minke/cli/terminal.h"
+#include "minke/cli/disk_speed.h"
 
 namespace minke {
 namespace {
@@ -81,7 +81,7 @@ Json MachineJson(const Machine& machine) {
 }
 
 Result<DiskSpeed> MeasureDiskRead(const std::string& folder) {
-  constexpr size_t kPiece = 4 << 20, kPieces = 16, kAlign = 4096;
+  constexpr size_t kPiece = 4 << 20, kPieces = 64, kAlign = 4096;
   const auto failed = [&](const char* action) {
     return Fail(Code::kFailed, "{}: cannot {} a test file: {}", folder, action, std::strerror(errno));
   };
@@ -102,25 +102,9 @@ Result<DiskSpeed> MeasureDiskRead(const std::string& folder) {
     if (::write(file.fd, piece.get(), kPiece) != static_cast<ssize_t>(kPiece)) return failed("write");
   if (::fsync(file.fd) != 0) return failed("write");
   static_cast<void>(::posix_fadvise(file.fd, 0, 0, POSIX_FADV_DONTNEED));
-  ::close(file.fd);
-
-  DiskSpeed speed{.bytes_per_s = 0, .direct = true};
-  file.fd = ::open(name.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
-  if (file.fd < 0) {  // tmpfs and others
-    speed.direct = false;
-    file.fd = ::open(name.c_str(), O_RDONLY | O_CLOEXEC);
-  }
-  if (file.fd < 0) return failed("read");
-  const double begin = MonotonicSeconds();
-  int64_t total = 0;
-  for (;;) {
-    const ssize_t n = ::read(file.fd, piece.get(), kPiece);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return failed("read");
-    if (n == 0) break;
-    total += n;
-  }
-  speed.bytes_per_s = static_cast<double>(total) / std::max(MonotonicSeconds() - begin, 1e-9);
+  MINKE_ASSIGN(const auto reader, FileReader::Create({&name, 1}, FileReader::Mode::kDirect));
+  DiskSpeed speed{.bytes_per_s = 0, .direct = reader->direct(0)};  // tmpfs and others are not
+  MINKE_ASSIGN(speed.bytes_per_s, SequentialReadSpeed(*reader, 0, 0, kPieces * kPiece, /*seconds=*/60));
   return speed;
 }
 

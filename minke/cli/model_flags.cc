@@ -1,6 +1,7 @@
 #include "minke/cli/model_flags.h"
 
 #include "minke/base/available_memory.h"
+#include "minke/cli/fit.h"
 #include "minke/model/facts.h"
 
 namespace minke {
@@ -12,6 +13,16 @@ void AddModelFlags(FlagSet verb, ModelFlags& flags) {
   verb.Choice("--attention", flags.attention, {"dsa", "dense"}, "dsa, or dense for comparison");
   verb.Choice("--mla", flags.mla, {"absorbed", "expanded"}, "Form of the attention: absorbed or expanded");
   AddCacheFlags(verb, flags.cache);
+  AddLoadFlags(verb, flags);
+}
+
+void AddLoadFlags(FlagSet verb, ModelFlags& flags) {
+  verb.Choice("--load", flags.load, {"mmap", "read", "direct"},
+              "Weights are mapped (default), or read into memory at the start, through the page cache or past it");
+  verb.Bytes("--memory", flags.memory,
+             "Memory for all there is, as in 8G or 500MiB: experts that do not fit are read from disk when they are used");
+  verb.Choice("--huge-pages", flags.huge_pages, {"off", "auto", "on"},
+              "For weights that are read: none (default), transparent ones, or reserved ones (on, vm.nr_hugepages)");
 }
 
 void AddCacheFlags(FlagSet verb, CacheFlags& flags) {
@@ -65,11 +76,24 @@ Status ModelFlags::CheckGiven() const {
   return Fail(Code::kInvalidArgument, "no model given: name {}", "a folder, a hub name or \"nano\"");
 }
 
+Result<ModelOptions> ModelFlags::model_options() const {
+  if (memory > 0 && load == "mmap")
+    return Fail(Code::kInvalidArgument, "--memory with --load mmap: mapped weights take what the system gives: {}",
+                "use --load direct or read");
+  const bool direct = load == "direct" || (load.empty() && memory > 0);
+  return ModelOptions{.load = direct ? Load::kDirect : load == "read" ? Load::kRead : Load::kMmap,
+                      .huge_pages = huge_pages == "auto" ? HugePages::kAuto
+                                    : huge_pages == "on" ? HugePages::kOn
+                                                         : HugePages::kOff,
+                      .memory_bytes = memory};
+}
+
 Result<OpenedModel> OpenModel(const ModelFlags& flags, const CliContext& context) {
   MINKE_TRY(flags.CheckGiven());
   OpenedModel opened;
   MINKE_ASSIGN(opened.path, FindModel(flags.model));
-  MINKE_ASSIGN(opened.model, Model::Open(opened.path.path));
+  MINKE_ASSIGN(const ModelOptions options, flags.model_options());
+  MINKE_ASSIGN(opened.model, Model::Open(opened.path.path, options));
   if (const auto& unused = UnusedTensors(*opened.model); !unused.empty()) {
     context.Warn(fmt::format("{}: {} tensors are not used, {} the first: config.json does not call for them",
                              opened.path.name, unused.size(), unused.front()));
@@ -95,6 +119,20 @@ OrderedJson DraftsAsJson(const ModelFlags& flags, int64_t drafts, int64_t accept
   json["acceptance_rate"] =
       drafts > 0 ? OrderedJson(static_cast<double>(accepted) / static_cast<double>(drafts)) : nullptr;
   return json;
+}
+
+std::string DescribeExperts(const ExpertStats& stats) {
+  return fmt::format("{} of {} in memory ({:.1f} %), {} read ahead, {} read", stats.hits, stats.needed,
+                     100 * stats.hit_rate(), stats.prefetched, BytesText(stats.read_bytes));
+}
+
+OrderedJson ExpertsAsJson(const ExpertStats& stats) {
+  return {{"needed", stats.needed},
+          {"hits", stats.hits},
+          {"hit_rate", stats.hit_rate()},
+          {"read_ahead", stats.prefetched},
+          {"missed_bytes", stats.missed_bytes},
+          {"read_bytes", stats.read_bytes}};
 }
 
 Status CheckMemory(double bytes, std::string_view what) {

@@ -26,16 +26,21 @@ struct ModelFlags {
   std::string attention = "dsa", mla = "absorbed", mtp = "auto";
   CacheFlags cache;
   int64_t draft_tokens = 1;
+  std::string load, huge_pages = "off";   // load "": mmap, or direct with a limit of memory
+  int64_t memory = 0;                     // bytes; 0: no limit
 
   Attention attention_mode() const { return attention == "dense" ? Attention::kDense : Attention::kDsa; }
   Status CheckGiven() const;  // kInvalidArgument when there is no model
   MlaForm mla_form() const { return mla == "expanded" ? MlaForm::kExpanded : MlaForm::kAbsorbed; }
   // The fields of these flags; the verb adds what is its own.
   EngineOptions engine_options() const;
+  // Errors: kInvalidArgument for flags that exclude each other.
+  Result<ModelOptions> model_options() const;
 };
 
 void AddModelFlags(FlagSet verb, ModelFlags& flags);
 void AddCacheFlags(FlagSet verb, CacheFlags& flags);  // part of AddModelFlags
+void AddLoadFlags(FlagSet verb, ModelFlags& flags);   // part of AddModelFlags
 void AddDraftFlags(FlagSet verb, ModelFlags& flags);  // for verbs that write answers
 
 struct OpenedModel {
@@ -52,6 +57,10 @@ std::string DescribeAttention(const ModelConfig& config, Attention attention);
 std::string DescribeDrafts(int64_t drafts, int64_t accepted);
 // The same for --json: {"mode", "drafts", "accepted_drafts", "acceptance_rate"}, the rate null without drafts.
 OrderedJson DraftsAsJson(const ModelFlags& flags, int64_t drafts, int64_t accepted);
+
+// "812 of 1160 in memory (70.0 %), 101 read ahead, 3.21 GB read", and the same for --json.
+std::string DescribeExperts(const ExpertStats& stats);
+OrderedJson ExpertsAsJson(const ExpertStats& stats);
 
 // kNoMemory with both numbers when `bytes` for `what` cannot be had.
 Status CheckMemory(double bytes, std::string_view what);

@@ -24,20 +24,31 @@ Result<std::unique_ptr<ScoreRunner>> ScoreRunner::Create(const Model& model, con
                 config.max_position_embeddings);
   }
   const int64_t fair = std::max<int64_t>(1, MostRows(config) / num_prompts);
-  const int64_t chunk = std::min(longest_prompt, options.chunk > 0 ? options.chunk : fair);
-  auto runner = std::unique_ptr<ScoreRunner>(new ScoreRunner(model, options, chunk));
+  int64_t chunk = std::min(longest_prompt, options.chunk > 0 ? options.chunk : fair);
   int64_t num_pages = 0;
   for (const int64_t length : lengths) num_pages += PagePool::PagesFor(length);
   ForwardOptions forward;
-  forward.max_batch_tokens = forward.max_logit_rows = num_prompts * chunk;
+  const auto set_chunk = [&](int64_t tokens) {
+    chunk = tokens;
+    forward.max_batch_tokens = forward.max_logit_rows = num_prompts * chunk;
+  };
+  set_chunk(chunk);
   forward.max_context = longest_prompt;
   forward.attention = options.attention;
   forward.mla_form = options.mla_form;
   forward.cache = options.cache;
   const CacheLayout layout = model.cache_layout(options.cache);
   const double cache_bytes = static_cast<double>(num_pages) * static_cast<double>(layout.page_floats()) * sizeof(float);
+  const auto scratch_bytes = [&] { return Forward::ScratchBytes(model, pool.num_threads(), forward); };
+  if (model.streams_experts()) {
+    // Activations beside experts: smaller steps, and the memory for more experts.
+    const int64_t most = (model.memory_bytes() - model.resident_bytes()) / 4;
+    while (options.chunk == 0 && chunk > 1 && scratch_bytes() > most) set_chunk(chunk / 2);
+    MINKE_ASSIGN(forward.expert_bytes, model.ExpertBytes(static_cast<int64_t>(cache_bytes) + scratch_bytes()));
+  }
+  auto runner = std::unique_ptr<ScoreRunner>(new ScoreRunner(model, options, chunk));
   MINKE_TRY(CheckMemory(
-      cache_bytes + static_cast<double>(Forward::ScratchBytes(model, pool.num_threads(), forward)),
+      cache_bytes + static_cast<double>(scratch_bytes()),
       fmt::format("a cache for {} prompts of up to {} tokens, with the activations,", num_prompts, longest_prompt)));
   MINKE_ASSIGN(runner->pages_, PagePool::Create(layout, num_pages));
   MINKE_ASSIGN(runner->forward_, Forward::Create(model, kernels, pool, forward));

@@ -58,17 +58,26 @@ TEST(Allocation, AHundredDecodeStepsAllocateNothing) {
     int threads;
     Speculation speculation;
     int64_t draft_tokens;
+    int64_t memory_bytes = 0;
   };
-  for (const auto& [threads, speculation, draft_tokens] : {Case{1, Speculation::kOff, 1},
+  for (const auto& [threads, speculation, draft_tokens, memory_bytes] : {Case{1, Speculation::kOff, 1},
                                                            {2, Speculation::kOff, 1},
                                                            {1, Speculation::kAlways, 1},
                                                            {2, Speculation::kAlways, 3},
-                                                           {2, Speculation::kAuto, 1}}) {
+                                                           {2, Speculation::kAuto, 1},
+                                                           {2, Speculation::kAlways, 1, 6'500'000}}) {
     EngineOptions options = NanoOptions();
+    if (memory_bytes > 0) {  // experts are read again and again
+      auto opened =
+          Model::Open(std::string(MINKE_MODELS) + "/nano", {.load = Load::kDirect, .memory_bytes = memory_bytes});
+      ASSERT_TRUE(opened.has_value()) << opened.error().message;
+      options.model = std::move(*opened);
+    }
     options.num_threads = threads;
     options.speculation = speculation;
     options.draft_tokens = draft_tokens;
     options.token_bytes = [](TokenId) { return std::string_view("ab"); };
+    if (memory_bytes > 0) options.max_batch_tokens = 48, options.cache_bytes = 2'500'000;
     auto engine = OpenEngine(options);
     ASSERT_NE(engine, nullptr);
     // Every path of sampler and stop matcher decodes side by side; the first one switches the counter.
@@ -101,6 +110,9 @@ TEST(Allocation, AHundredDecodeStepsAllocateNothing) {
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return ended; });
     EXPECT_EQ(counted, 0) << threads << " threads";
+    if (memory_bytes > 0) {
+      EXPECT_LT(engine->stats().experts.hit_rate(), 0.9);
+    }
     EXPECT_EQ(engine->stats().drafts > 0, speculation != Speculation::kOff);
   }
 }

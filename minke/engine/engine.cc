@@ -23,10 +23,18 @@ Result<int64_t> ChooseContext(const EngineOptions& options) {
 }
 
 // How many pages the cache gets: never more than all running sequences could fill, and what it takes together with
-// the activations is there.
+// the activations is there. Where experts share a limit with it, it gets a quarter of what is left, and up to half as
+// far as one whole context needs that: every page that may never be used is an expert read once more.
 Result<int64_t> ChoosePages(const EngineOptions& options, int64_t context, int64_t page_bytes, int64_t scratch_bytes) {
   const int64_t useful = options.max_sequences * PagePool::PagesFor(context);
-  const int64_t available = AvailableMemoryBytes() - scratch_bytes;
+  const Model& model = *options.model;
+  int64_t available = AvailableMemoryBytes() - scratch_bytes;
+  if (model.streams_experts()) {
+    MINKE_ASSIGN(const int64_t for_experts, model.ExpertBytes(scratch_bytes + page_bytes));
+    static_cast<void>(for_experts);
+    available = std::min(available, model.memory_bytes() - model.resident_bytes() - model.least_expert_bytes() -
+                                        scratch_bytes);
+  }
   if (available <= 0 || options.cache_bytes > available) {
     return Fail(
         Code::kNoMemory,
@@ -34,7 +42,11 @@ Result<int64_t> ChoosePages(const EngineOptions& options, int64_t context, int64
         "context or the batch",
         scratch_bytes >> 20, options.cache_bytes >> 20, AvailableMemoryBytes() >> 20);
   }
-  const int64_t bytes = options.cache_bytes > 0 ? options.cache_bytes : available / 2;
+  const int64_t whole = PagePool::PagesFor(context) * page_bytes;
+  const int64_t share = model.streams_experts()
+                            ? std::max(std::clamp(whole, available / 4, available / 2), page_bytes)
+                            : available / 2;
+  const int64_t bytes = options.cache_bytes > 0 ? options.cache_bytes : share;
   const int64_t pages = std::min(useful, bytes / page_bytes);
   if (pages >= 1) return pages;
   return Fail(Code::kNoMemory, "one cache page ({} tokens) takes {} bytes, the cache may have {} (available: {})",
@@ -87,14 +99,15 @@ Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
   MINKE_ASSIGN(parts.context, ChooseContext(options));
   const CacheLayout layout = options.model->cache_layout(options.cache);
   const int64_t page_bytes = layout.page_floats() * static_cast<int64_t>(sizeof(float));
-  const ForwardOptions forward{.max_batch_tokens = options.max_batch_tokens,
-                               .max_logit_rows = options.max_sequences * (1 + parts.draft_tokens),
-                               .max_context = parts.context,
-                               .attention = options.attention,
-                               .mla_form = options.mla_form,
-                               .cache = options.cache};
+  ForwardOptions forward{.max_batch_tokens = options.max_batch_tokens,
+                         .max_logit_rows = options.max_sequences * (1 + parts.draft_tokens),
+                         .max_context = parts.context,
+                         .attention = options.attention,
+                         .mla_form = options.mla_form,
+                         .cache = options.cache};
   const int64_t scratch_bytes = Forward::ScratchBytes(*options.model, options.num_threads, forward);
   MINKE_ASSIGN(const int64_t num_pages, ChoosePages(options, parts.context, page_bytes, scratch_bytes));
+  MINKE_ASSIGN(forward.expert_bytes, options.model->ExpertBytes(scratch_bytes + num_pages * page_bytes));
   const PagePool::Fill fill = options.poison_cache ? PagePool::Fill::kPoison : PagePool::Fill::kNone;
   MINKE_ASSIGN(parts.pages, PagePool::Create(layout, num_pages, fill));
   MINKE_ASSIGN(parts.threads, ThreadPool::Create(options.num_threads));

@@ -410,6 +410,25 @@ TEST_F(BrokenNano, AFileThatShrinksFailsRequestsAndNotTheProcess) {
   EXPECT_EQ(later.error().code, Code::kDamaged);
 }
 
+TEST_F(BrokenNano, AFileThatIsCutWhileExpertsStreamFailsRequestsToo) {
+  auto opened = Model::Open(folder_.string(), {.load = Load::kDirect, .memory_bytes = 4'000'000});
+  ASSERT_TRUE(opened.has_value()) << opened.error().message;
+  EngineOptions options = NanoOptions();
+  options.model = std::move(*opened);
+  options.context = 256, options.max_sequences = 1, options.max_batch_tokens = 16;  // few slots are left
+  auto engine = OpenEngine(options);
+  ASSERT_NE(engine, nullptr);
+  const SamplingParams endless{.max_tokens = 200, .ignore_eos = true};
+  EXPECT_NE(Ask(*engine, Examples()[0].prompt, endless)->reason, FinishReason::kFailed);
+  for (const auto& shard : Shards()) std::filesystem::resize_file(shard, 4096);
+  const auto answer = Ask(*engine, Examples()[1].prompt, endless);
+  EXPECT_EQ(answer->reason, FinishReason::kFailed);
+  EXPECT_EQ(answer->error.code, Code::kDamaged) << answer->error.message;
+  const auto later = engine->Submit(Examples()[0].prompt, endless, {});
+  ASSERT_FALSE(later.has_value());
+  EXPECT_EQ(later.error().code, Code::kDamaged);
+}
+
 TEST_F(BrokenNano, LogitsWithoutNumbersFailTheRequestAndTheNextOneToo) {
   FillWithNan("model.norm.weight");
   EngineOptions options = NanoOptions();

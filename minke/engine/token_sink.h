@@ -9,6 +9,7 @@
 #include "minke/base/result.h"
 #include "minke/base/token_id.h"
 #include "minke/engine/sampler.h"
+#include "minke/model/expert_stats.h"
 
 namespace minke {
 
@@ -40,6 +41,7 @@ struct RequestStats {
   // Summed over every token that ran and every layer with attention; wrong drafts and the MTP layer do not count, so
   // the numbers are the same with and without drafts.
   int64_t queries = 0, selected_keys = 0, visible_keys = 0;
+  ExpertStats experts;  // of all steps from the first to the last of this request; zeros when all weights are in memory
 };
 
 struct Ending {

@@ -133,7 +133,9 @@ void Engine::Worker::RunPlan(std::span<const PlanItem> plan) {
   const Request::Clock::time_point begin = Request::Clock::now();
   for (const PlanItem& item : plan) {
     Request& request = *requests_.at(item.id);
-    if (request.started == Request::Clock::time_point{}) request.started = begin;
+    if (request.started != Request::Clock::time_point{}) continue;
+    request.started = begin;
+    request.experts_before = parts_.forward->expert_stats();
   }
   const TensorView<const float, 2> logits = RunModel(plan);
   // Weights that turned into zeros under the step (a file that shrank) give numbers, but no answer.
@@ -335,6 +337,7 @@ void Engine::Worker::End(RequestId id, FinishReason reason, Error error) {
   const Request::Clock::time_point now = Request::Clock::now(), never{};
   const Request::Clock::time_point started = request.started == never ? now : request.started;
   const Request::Clock::time_point first_token = request.first_token == never ? now : request.first_token;
+  if (request.started != never) request.stats.experts = parts_.forward->expert_stats() - request.experts_before;
   request.stats.prompt_tokens = request.prompt_tokens;
   request.stats.generated_tokens = request.generated();
   request.stats.queue_s = Seconds(request.accepted, started);
@@ -356,6 +359,7 @@ void Engine::Worker::Publish() {
   totals_.running = scheduler_.num_running();
   totals_.waiting = scheduler_.num_waiting();
   totals_.preemptions = scheduler_.num_preemptions();
+  totals_.experts = parts_.forward->expert_stats();
   std::lock_guard lock(mutex_);
   const int64_t accepted = published_.accepted, prompt_tokens = published_.prompt_tokens;
   published_ = totals_;

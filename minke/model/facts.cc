@@ -76,6 +76,20 @@ std::string WeightFormat(const Model& model) {
 
 const std::vector<std::string>& UnusedTensors(const Model& model) { return model.weights().unused; }
 
+RoutedExperts CountRoutedExperts(const Model& model) {
+  RoutedExperts routed;
+  for (const LayerWeights& layer : model.weights().layers) {
+    routed.layers += !layer.experts.empty();
+    for (const MlpWeights& w : layer.experts) {
+      const int64_t bytes = w.gate_proj.data_bytes() + w.up_proj.data_bytes() + w.down_proj.data_bytes();
+      ++routed.count;
+      routed.bytes += bytes;
+      routed.largest = std::max(routed.largest, bytes);
+    }
+  }
+  return routed;
+}
+
 int64_t OwnedWeightBytes(const Model& model) {
   VectorBytes vectors;
   LayerWeights layer;

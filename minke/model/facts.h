@@ -22,6 +22,12 @@ WeightCount CountWeights(const ModelConfig& config);
 std::string WeightFormat(const Model& model);
 // Tensors that the configuration does not call for.
 const std::vector<std::string>& UnusedTensors(const Model& model);
+// The routed experts' matrices without their scales: what --memory leaves on the disk.
+struct RoutedExperts {
+  int64_t layers = 0, count = 0;  // count: of all layers together
+  int64_t bytes = 0, largest = 0;
+};
+RoutedExperts CountRoutedExperts(const Model& model);
 // Private memory that the open model holds: norms, biases, converted scales.
 int64_t OwnedWeightBytes(const Model& model);
 

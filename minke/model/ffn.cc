@@ -23,14 +23,16 @@ void RunMlp(const Pass& pass, const MlpWeights& w, TensorView<const float, 2> x,
   pass.Linear(gate, w.down_proj, y);
 }
 
-void RouteRows(const Pass& pass, const LayerWeights& w) {
+// Writes the experts that `x` [rows, D] goes to.
+void RouteRows(const Pass& pass, const LayerWeights& w, TensorView<const float, 2> x, TensorView<int32_t, 2> experts,
+               TensorView<float, 2> weights) {
   Scratch& s = pass.s;
   const int64_t n = pass.num_rows;
-  pass.Linear(s.x_norm.Rows(0, n), w.gate, s.router_scores.Rows(0, n));
+  pass.Linear(x, w.gate, s.router_scores.Rows(0, n));
   pass.pool.ForRanges(n, 8, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t r = begin; r < end; ++r)
-      Route(pass.c, pass.kernels, s.router_scores[r], w.e_score_correction_bias, s.route_scratch[worker], s.experts[r],
-            s.expert_weights[r]);
+      Route(pass.c, pass.kernels, s.router_scores[r], w.e_score_correction_bias, s.route_scratch[worker], experts[r],
+            weights[r]);
   });
 }
 
@@ -55,35 +57,91 @@ void GroupByExpert(const Pass& pass) {
   expert_begin.back() = static_cast<int32_t>(n * k);
 }
 
+// The rows of one expert: where they start in expert_rows, and how many there are.
+struct ExpertRows {
+  int64_t begin = 0, count = 0;
+};
+ExpertRows RowsOf(const Scratch& s, size_t e) {
+  return {s.expert_begin[0][e], s.expert_begin[0][e + 1] - s.expert_begin[0][e]};
+}
+
+void RunExpert(const Pass& pass, const MlpWeights& w, ExpertRows rows, TensorView<float, 2> out) {
+  Scratch& s = pass.s;
+  const auto in = s.expert_in.Rows(0, rows.count);
+  for (int64_t i = 0; i < rows.count; ++i)
+    std::memcpy(in[i].data(), s.x_norm[s.expert_rows[static_cast<size_t>(rows.begin + i)]].data(),
+                static_cast<size_t>(pass.c.hidden_size) * sizeof(float));
+  RunMlp(pass, w, in, out);
+}
+
+void AddExpert(const Pass& pass, ExpertRows rows, TensorView<const float, 2> out) {
+  Scratch& s = pass.s;
+  for (int64_t i = 0; i < rows.count; ++i) {
+    const auto at = static_cast<size_t>(rows.begin + i);
+    const int64_t row = s.expert_rows[at];
+    const float weight = s.expert_weights[row][static_cast<size_t>(s.expert_slots[at])];
+    pass.kernels.axpy(weight, out[i].data(), pass.c.hidden_size, s.block_out[row].data());
+  }
+}
+
+void RunExperts(const Pass& pass, const LayerWeights& w) {
+  Scratch& s = pass.s;
+  for (size_t e = 0; e < w.experts.size(); ++e) {
+    const ExpertRows rows = RowsOf(s, e);
+    if (rows.count == 0) continue;
+    const auto out = s.expert_out.Rows(0, rows.count);
+    RunExpert(pass, w.experts[e], rows, out);
+    AddExpert(pass, rows, out);
+  }
+}
+
+// The same from the expert cache, the first that are there first; they are added in ascending order all the same.
+void RunCachedExperts(const Pass& pass, std::span<const int32_t> experts) {
+  Scratch& s = pass.s;
+  const bool keeps_all = pass.num_rows * pass.c.num_experts_per_tok <= s.expert_out.dim(0);
+  for (int64_t i; (i = pass.expert_cache->Next(/*in_order=*/!keeps_all)) >= 0;) {
+    const ExpertRows rows = RowsOf(s, static_cast<size_t>(experts[static_cast<size_t>(i)]));
+    const int64_t first = keeps_all ? rows.begin : 0;
+    const auto out = s.expert_out.Rows(first, first + rows.count);
+    RunExpert(pass, pass.expert_cache->Weights(i), rows, out);
+    pass.expert_cache->Release(i);
+    if (!keeps_all) AddExpert(pass, rows, out);
+  }
+  if (!keeps_all) return;
+  for (const int32_t e : experts) {
+    const ExpertRows rows = RowsOf(s, static_cast<size_t>(e));
+    AddExpert(pass, rows, s.expert_out.Rows(rows.begin, rows.begin + rows.count));
+  }
+}
+
 void RunMoe(const Pass& pass, const LayerWeights& w, int64_t layer) {
   Scratch& s = pass.s;
-  const int64_t n = pass.num_rows, d = pass.c.hidden_size;
+  const int64_t n = pass.num_rows;
   const auto x = s.x_norm.Rows(0, n), y = s.block_out.Rows(0, n);
-  RouteRows(pass, w);
+  RouteRows(pass, w, x, s.experts, s.expert_weights);
   if (pass.taps) {
     pass.taps->Ints("experts", layer, s.experts.Rows(0, n));
     pass.taps->Floats("expert_weights", layer, s.expert_weights.Rows(0, n));
   }
+  GroupByExpert(pass);
+  std::span<int32_t> experts = s.expert_list;
+  size_t count = 0;
+  for (size_t e = 0; e < w.experts.size(); ++e) {
+    if (RowsOf(s, e).count == 0) continue;
+    ++pass.stats.experts;
+    if (pass.expert_cache) experts[count] = static_cast<int32_t>(e);
+    ++count;
+  }
+  if (pass.expert_cache) pass.expert_cache->Need(layer, experts.first(count));  // they are read meanwhile
   if (pass.c.n_shared_experts > 0) {
     RunMlp(pass, w.shared_experts, x, y);
   } else {
     for (int64_t r = 0; r < n; ++r) std::ranges::fill(y[r], 0.0f);
   }
-  GroupByExpert(pass);
-  for (size_t e = 0; e < w.experts.size(); ++e) {
-    const int64_t begin = s.expert_begin[0][e], count = s.expert_begin[0][e + 1] - begin;
-    if (count == 0) continue;
-    ++pass.stats.experts;
-    const auto in = s.expert_in.Rows(0, count), out = s.expert_out.Rows(0, count);
-    for (int64_t i = 0; i < count; ++i)
-      std::memcpy(in[i].data(), x[s.expert_rows[static_cast<size_t>(begin + i)]].data(),
-                  static_cast<size_t>(d) * sizeof(float));
-    RunMlp(pass, w.experts[e], in, out);
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t row = s.expert_rows[static_cast<size_t>(begin + i)];
-      const float weight = s.expert_weights[row][static_cast<size_t>(s.expert_slots[static_cast<size_t>(begin + i)])];
-      pass.kernels.axpy(weight, out[i].data(), d, y[row].data());
-    }
+  if (pass.expert_cache) {
+    RunCachedExperts(pass, experts.first(count));
+  } else {
+    RunExperts(pass, w);
   }
 }
 
@@ -96,6 +154,24 @@ void RunFfn(const Pass& pass, const LayerWeights& w, int64_t layer) {
   } else {
     RunMlp(pass, w.mlp, pass.s.x_norm.Rows(0, n), pass.s.block_out.Rows(0, n));
   }
+}
+
+void PrefetchExperts(const Pass& pass, const LayerWeights& w, int64_t layer) {
+  if (!pass.c.is_moe_layer[static_cast<size_t>(layer)]) return;
+  Scratch& s = pass.s;
+  const int64_t n = pass.num_rows;
+  const auto normed = s.expert_in.Rows(0, n);
+  pass.RmsNorm(s.x.Rows(0, n), w.post_attention_layernorm, pass.c.rms_norm_eps, normed);
+  RouteRows(pass, w, normed, s.next_experts, s.next_expert_weights);
+  // Each once.
+  size_t count = 0;
+  for (size_t e = 0; e < w.experts.size(); ++e)
+    for (int64_t r = 0; r < n; ++r)
+      if (std::ranges::find(s.next_experts[r], static_cast<int32_t>(e)) != s.next_experts[r].end()) {
+        s.expert_list[count++] = static_cast<int32_t>(e);
+        break;
+      }
+  pass.expert_cache->Prefetch(layer, s.expert_list.first(count));
 }
 
 }  // namespace minke

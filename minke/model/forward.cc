@@ -38,7 +38,7 @@ struct Forward::Impl {
         softmax_scale(SoftmaxScale(m.config())),
         widest_matrix(WidestMatrix(m)),
         arena(arena_bytes),
-        s(arena, m.config(), options, p.num_threads(), m.has_mtp()) {
+        s(arena, m, options, p.num_threads()) {
     parts.reserve(static_cast<size_t>(p.num_threads()));
     part_scratch.reserve(static_cast<size_t>(p.num_threads()));
     part_stats.resize(static_cast<size_t>(p.num_threads()));
@@ -55,6 +55,7 @@ struct Forward::Impl {
   const int64_t widest_matrix;  // multiply-adds of one row and the largest matrix of a layer
   Arena arena;
   Scratch s;
+  std::unique_ptr<ExpertCache> expert_cache;  // null: all weights are in memory
   ThreadPool alone{1};                   // of a part's kernels: it has one thread
   std::vector<Pass> parts;               // [threads], of the running pass
   std::vector<Scratch> part_scratch;     // [threads]
@@ -87,7 +88,9 @@ Pass Forward::Impl::Begin(std::span<const BatchItem> items, TapSink* taps) {
             .softmax_scale = softmax_scale,
             .stats = stats,
             .taps = taps,
-            .items = items};
+            .items = items,
+            .expert_cache = expert_cache.get()};
+  if (expert_cache) expert_cache->BeginPass();
   stats = {};
   int64_t row = 0;
   for (const BatchItem& item : items) {
@@ -137,7 +140,7 @@ Pass Forward::Impl::OnlyLogitRows(const Pass& pass) {
 // reads what the others have put into the cache. A big model's threads share the reading of each matrix.
 bool Forward::Impl::SplitsRows(const Pass& pass) const {
   return widest_matrix <= kGrainMultiplyAdds && pool.num_threads() > 1 && pass.num_rows <= kAttentionTile &&
-         options.mla_form == MlaForm::kAbsorbed && !pass.taps;
+         options.mla_form == MlaForm::kAbsorbed && !pass.taps && !pass.expert_cache;
 }
 
 // The passes that threads work on, one each: the whole one, whose kernels are split, or ranges of its rows. Valid until
@@ -202,6 +205,8 @@ void Forward::Impl::FinishLayer(const Pass& pass, int64_t layer) const {
   pass.RmsNorm(x, w.post_attention_layernorm, pass.c.rms_norm_eps, x_norm);
   RunFfn(pass, w, layer);
   pass.AddTo(x, block_out);
+  if (pass.expert_cache && layer + 1 < pass.c.num_hidden_layers)
+    PrefetchExperts(pass, model.weights().layers[static_cast<size_t>(layer) + 1], layer + 1);
 }
 
 // Shows the sets as the goldens do: ascending, padded with -1.
@@ -229,7 +234,7 @@ Forward::~Forward() = default;
 
 int64_t Forward::ScratchBytes(const Model& model, int num_threads, const ForwardOptions& options) {
   Arena measure;
-  Scratch(measure, model.config(), options, num_threads, model.has_mtp());
+  Scratch(measure, model, options, num_threads);
   return static_cast<int64_t>(measure.used_bytes());
 }
 
@@ -261,8 +266,12 @@ Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const Kerne
                   bytes >> 20, options.max_batch_tokens, options.max_context, AvailableMemoryBytes() >> 20)};
   if (bytes > AvailableMemoryBytes()) return Fail(no_memory);
   try {
-    return std::unique_ptr<Forward>(
-        new Forward(std::make_unique<Impl>(model, kernels, pool, options, static_cast<size_t>(bytes))));
+    auto impl = std::make_unique<Impl>(model, kernels, pool, options, static_cast<size_t>(bytes));
+    if (model.streams_experts()) {
+      MINKE_CHECK(options.expert_bytes >= model.least_expert_bytes());
+      MINKE_ASSIGN(impl->expert_cache, ExpertCache::Create(*model.source(), model.weights(), options.expert_bytes));
+    }
+    return std::unique_ptr<Forward>(new Forward(std::move(impl)));
   } catch (const std::bad_alloc&) {
     return Fail(no_memory);
   }
@@ -331,5 +340,6 @@ TensorView<const float, 2> Forward::RunMtp(std::span<const BatchItem> items, Ten
 
 TensorView<const float, 2> Forward::hidden() const { return impl_->s.hidden.Rows(0, impl_->num_rows); }
 const ForwardStats& Forward::stats() const { return impl_->stats; }
+ExpertStats Forward::expert_stats() const { return impl_->expert_cache ? impl_->expert_cache->stats() : ExpertStats{}; }
 
 }  // namespace minke

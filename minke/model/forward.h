@@ -14,6 +14,7 @@
 #include "minke/base/token_id.h"
 #include "minke/kernels/kernel_set.h"
 #include "minke/model/cache_view.h"
+#include "minke/model/expert_stats.h"
 #include "minke/model/model.h"
 #include "minke/tensor/view.h"
 
@@ -31,6 +32,7 @@ struct ForwardOptions {
   Attention attention = Attention::kDsa;
   MlaForm mla_form = MlaForm::kAbsorbed;
   CacheFormats cache = {};  // of the pages that items bring
+  int64_t expert_bytes = 0;  // for experts of a model that streams them: Model::ExpertBytes
 };
 
 // New tokens of one sequence.
@@ -84,6 +86,7 @@ class Forward {
                                     std::span<const int32_t> rows, TapSink* taps = nullptr);
 
   const ForwardStats& stats() const;
+  ExpertStats expert_stats() const;  // since Create; zeros when all weights are in memory
 
  private:
   struct Impl;

@@ -1,17 +1,28 @@
 #include "minke/model/model.h"
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 
+#include "minke/base/available_memory.h"
 #include "minke/base/file.h"
+#include "minke/model/facts.h"
+#include "minke/model/weight_source.h"
 #include "minke/model/weights.h"
 #include "minke/tensor/checkpoint.h"
 
 namespace minke {
 
+namespace {
+
+double Megabytes(int64_t bytes) { return static_cast<double>(bytes) / 1e6; }
+
+}  // namespace
+
 Model::Model() = default;
 Model::~Model() = default;
 
-Result<std::unique_ptr<const Model>> Model::Open(const std::string& folder) {
+Result<std::unique_ptr<const Model>> Model::Open(const std::string& folder, const ModelOptions& options) {
   namespace fs = std::filesystem;
   std::error_code ignored;
   const fs::path path(folder);
@@ -20,10 +31,14 @@ Result<std::unique_ptr<const Model>> Model::Open(const std::string& folder) {
   MINKE_ASSIGN(const std::string text, ReadFile(config_path, kMaxConfigBytes));
 
   std::unique_ptr<Model> model(new Model);
+  model->options_ = options;
   MINKE_ASSIGN(model->config_, ParseModelConfig(text, config_path));
   MINKE_ASSIGN(model->checkpoint_, Checkpoint::Open(folder));
   MINKE_ASSIGN(ModelWeights weights, LoadWeights(model->config_, *model->checkpoint_));
   model->weights_ = std::make_unique<ModelWeights>(std::move(weights));
+  if (options.load != Load::kMmap) {
+    MINKE_ASSIGN(model->source_, WeightSource::Create(options, *model->checkpoint_, *model->weights_));
+  }
   MINKE_TRY(model->Health());  // a shard may have failed while its scales were read
   return std::unique_ptr<const Model>(std::move(model));
 }
@@ -38,6 +53,36 @@ CacheLayout Model::cache_layout(const CacheFormats& formats) const {
 
 bool Model::has_mtp() const { return weights_->mtp != nullptr; }
 
-Status Model::Health() const { return checkpoint_->Health(); }
+Status Model::Health() const {
+  if (source_) MINKE_TRY(source_->reader().Health());
+  return checkpoint_->Health();
+}
+
+bool Model::streams_experts() const { return source_ && source_->streams_experts(); }
+
+int64_t Model::resident_bytes() const { return source_ ? source_->resident_bytes() + OwnedWeightBytes(*this) : 0; }
+
+int64_t Model::least_expert_bytes() const {
+  if (!streams_experts()) return 0;
+  // A token's experts in one layer, and as many that are read meanwhile.
+  return source_->slot_bytes() * std::min(2 * config_.num_experts_per_tok, source_->num_experts());
+}
+
+Result<int64_t> Model::ExpertBytes(int64_t other_bytes) const {
+  if (!streams_experts()) return 0;
+  const int64_t least = resident_bytes() + other_bytes + least_expert_bytes();
+  if (options_.memory_bytes < least)
+    return Fail(Code::kNoMemory,
+                "--memory {:.2f} MB is not enough: weights of every token {:.2f}, cache and activations {:.2f} and experts "
+                "at least {:.2f} need {:.2f} MB: give more, or a shorter --context",
+                Megabytes(options_.memory_bytes), Megabytes(resident_bytes()), Megabytes(other_bytes),
+                Megabytes(least_expert_bytes()), std::ceil(Megabytes(least) * 100) / 100);
+  const int64_t left = options_.memory_bytes - resident_bytes() - other_bytes;
+  const int64_t bytes = std::min(left, source_->slot_bytes() * source_->num_experts());
+  if (const int64_t available = AvailableMemoryBytes(); bytes > available)
+    return Fail(Code::kNoMemory, "--memory {:.2f} MB leaves {:.2f} MB for experts, {:.2f} MB are available: give less",
+                Megabytes(options_.memory_bytes), Megabytes(bytes), Megabytes(available));
+  return bytes;
+}
 
 }  // namespace minke

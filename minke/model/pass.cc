@@ -7,10 +7,12 @@ namespace {
 
 // Elementwise work: rows of this many floats together.
 constexpr int64_t kGrainFloats = 1 << 14;
+constexpr int64_t kUnorderedRows = 16;  // of a batch that is small in any case
 
 }  // namespace
 
-Scratch::Scratch(Arena& arena, const ModelConfig& c, const ForwardOptions& o, int num_threads, bool has_mtp) {
+Scratch::Scratch(Arena& arena, const Model& model, const ForwardOptions& o, int num_threads) {
+  const ModelConfig& c = model.config();
   const int64_t tokens = o.max_batch_tokens, d = c.hidden_size, heads = c.num_attention_heads;
   const int64_t tile = std::min(tokens, kAttentionTile), dr = c.qk_rope_head_dim;
   pos = arena.Take<int64_t>(tokens);
@@ -59,12 +61,19 @@ Scratch::Scratch(Arena& arena, const ModelConfig& c, const ForwardOptions& o, in
   expert_rows = arena.Take<int32_t>(tokens * k);
   expert_slots = arena.Take<int32_t>(tokens * k);
   expert_in = arena.TakeTensor<float>({tokens, d});
-  expert_out = arena.TakeTensor<float>({tokens, d});
+  // A small batch's experts run in the order in which they arrive, so all their rows are kept until they are added.
+  const bool streams = model.streams_experts();
+  expert_out = arena.TakeTensor<float>({streams ? std::max(tokens, std::min(tokens, kUnorderedRows) * k) : tokens, d});
+  if (streams) {
+    next_experts = arena.TakeTensor<int32_t>({tokens, k});
+    next_expert_weights = arena.TakeTensor<float>({tokens, k});
+    expert_list = arena.Take<int32_t>(experts_count);
+  }
 
   logit_rows = arena.Take<int32_t>(o.max_logit_rows);
   logit_in = arena.TakeTensor<float>({o.max_logit_rows, d});
   logits = arena.TakeTensor<float>({o.max_logit_rows, c.vocab_size});
-  if (has_mtp) mtp_in = arena.TakeTensor<float>({tokens, 2 * d});
+  if (model.has_mtp()) mtp_in = arena.TakeTensor<float>({tokens, 2 * d});
   if (c.has_tiles) {
     const int64_t most_rows = std::max({tokens, o.max_logit_rows, kPageTokens});
     const int64_t most_cols = std::max({2 * d, c.q_lora_rank, c.kv_lora_rank, heads * c.v_head_dim, widest});

@@ -10,6 +10,7 @@
 #include "minke/kernels/kernel_set.h"
 #include "minke/model/cache_view.h"
 #include "minke/model/config.h"
+#include "minke/model/expert_cache.h"
 #include "minke/model/forward.h"
 #include "minke/model/rope.h"
 #include "minke/model/weights.h"
@@ -24,7 +25,7 @@ inline constexpr int64_t kGrainMultiplyAdds = 1 << 17;
 
 // Every activation buffer, sized once for the largest batch. [tokens] below is max_batch_tokens.
 struct Scratch {
-  Scratch(Arena& arena, const ModelConfig& c, const ForwardOptions& o, int num_threads, bool has_mtp);
+  Scratch(Arena& arena, const Model& model, const ForwardOptions& o, int num_threads);
 
   // The batch, one entry a row.
   std::span<int64_t> pos;
@@ -58,7 +59,10 @@ struct Scratch {
   TensorView<float, 2> expert_weights;           // same
   TensorView<int32_t, 2> expert_begin;           // [threads, E + 1]: where an expert's rows start in expert_rows
   std::span<int32_t> expert_rows, expert_slots;  // [tokens * num_experts_per_tok]
-  TensorView<float, 2> expert_in, expert_out;    // [tokens, D]
+  TensorView<float, 2> expert_in, expert_out;    // [tokens, D]; expert_out has more rows when experts stream
+  TensorView<int32_t, 2> next_experts;           // [tokens, num_experts_per_tok]: a guess, when experts stream
+  TensorView<float, 2> next_expert_weights;      // same
+  std::span<int32_t> expert_list;                // [E], when experts stream
   // Head.
   std::span<int32_t> logit_rows;          // [max_logit_rows]
   TensorView<float, 2> logit_in, logits;  // [max_logit_rows, D], [max_logit_rows, vocab]
@@ -87,6 +91,7 @@ struct Pass {
   std::span<const BatchItem> items;
   int64_t num_rows = 0;
   int64_t num_logit_rows = 0;
+  ExpertCache* expert_cache = nullptr;  // null: the experts' weights are in LayerWeights
 
   bool selects() const { return c.has_indexer() && options.attention == Attention::kDsa; }
   PagedRows Latents(int64_t layer, int64_t row) const {
@@ -131,5 +136,8 @@ void RunAttention(const Pass& pass, const LayerWeights& w, int64_t layer);
 void CacheIndexKeys(const Pass& pass, const LayerWeights& w, int64_t layer);
 void SelectKeys(const Pass& pass, const LayerWeights& w, int64_t layer);
 void RunFfn(const Pass& pass, const LayerWeights& w, int64_t layer);
+// With an expert cache: starts to read the experts that a MoE layer would choose if its FFN read s.x, the residual
+// stream of an earlier layer. Uses expert_in and router_scores.
+void PrefetchExperts(const Pass& pass, const LayerWeights& w, int64_t layer);
 
 }  // namespace minke

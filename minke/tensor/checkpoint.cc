@@ -139,6 +139,17 @@ int64_t Checkpoint::total_bytes() const {
   return bytes;
 }
 
+Checkpoint::Place Checkpoint::PlaceOf(const void* byte) const {
+  const auto address = reinterpret_cast<uintptr_t>(byte);
+  for (size_t i = 0; i < files_.size(); ++i) {
+    const std::span<const std::byte> bytes = files_[i]->file().bytes();
+    const auto begin = reinterpret_cast<uintptr_t>(bytes.data());
+    if (address >= begin && address < begin + bytes.size())
+      return {static_cast<int>(i), static_cast<int64_t>(address - begin)};
+  }
+  return {};
+}
+
 Status Checkpoint::Health() const {
   for (const auto& file : files_) MINKE_TRY(file->file().Health());
   return {};

@@ -22,6 +22,12 @@ class Checkpoint {
   const std::string& FileOf(std::string_view name) const;  // path, for error messages; "" if absent
   int64_t total_bytes() const;
   const std::vector<std::unique_ptr<SafetensorsFile>>& files() const { return files_; }
+  // The file whose mapping holds this byte, -1 for none, and where it lies in it.
+  struct Place {
+    int file = -1;
+    int64_t offset = 0;
+  };
+  Place PlaceOf(const void* byte) const;
   Status Health() const;  // kDamaged if any mapping has failed since
 
  private:

@@ -37,14 +37,17 @@ struct WeightView {
     return scales + (first_row + i) / block_rows * scale_stride();
   }
   // What a kernel reads for the whole view: numbers or codes, and the scales as they lie in memory.
-  int64_t bytes() const {
+  int64_t bytes() const { return data_bytes() + scale_bytes(); }
+  int64_t data_bytes() const {
+    return IsTiled(dtype) ? RowTiles(rows) * row_tile_bytes() : rows * cols * ElementBytes(dtype);
+  }
+  int64_t scale_bytes() const {
     if (rows == 0) return 0;
     int64_t num_scales = 0;
     if (dtype == DType::kF8E4M3)
       num_scales = ((first_row + rows - 1) / block_rows - first_row / block_rows + 1) * scale_stride();
     if (HasMinimum(dtype)) num_scales = RowTiles(rows) * kRowScalesOfTile;
-    const int64_t codes = IsTiled(dtype) ? RowTiles(rows) * row_tile_bytes() : rows * cols * ElementBytes(dtype);
-    return codes + num_scales * static_cast<int64_t>(sizeof(float));
+    return num_scales * static_cast<int64_t>(sizeof(float));
   }
   // `begin` of tiles is a multiple of 16.
   WeightView Rows(int64_t begin, int64_t end) const {

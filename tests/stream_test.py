@@ -1,0 +1,98 @@
+"""Models larger than --memory: the same bytes as in memory, for every way weights are stored and read."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+import support
+
+# Weights as shipped in BF16 and FP8, and in minke's own blocks; v32_mtp and nano draft as well.
+MODELS = ["nano", "nano-q8", "v32_fp8", "v32_mtp"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    q8 = tmp_path_factory.mktemp("stream") / "nano-q8"
+    support.minke("quantize", support.NANO, q8, "--type", "q8")
+    return {"nano": support.NANO, "nano-q8": q8, "v32_fp8": support.GOLDEN / "v32_fp8", "v32_mtp": support.GOLDEN / "v32_mtp"}
+
+
+def least_memory(folder, *flags):
+    """What the program says it needs when it is given next to nothing."""
+    result = support.minke("score", folder, *flags, "--memory", "1K", check=False)
+    assert result.returncode == 6, result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    return float(re.search(r"need ([0-9.]+) MB", result.stderr)[1])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("model", MODELS)
+def test_same_bytes_with_the_least_memory(model, threads, folders, tmp_path):
+    folder = folders[model]
+    ids = np.arange(70) * 31 % 180
+    flags = ["--chunk", 16, "--context", 128, "--threads", threads]
+    mtp = ["--mtp", "on"] if model in ("nano", "nano-q8", "v32_mtp") else []
+    whole = support.score(tmp_path, folder, ids, *flags, "--greedy", 24)
+    source = tmp_path / "ids.safetensors"
+    # Scoring and continuing need different amounts: the larger is the least for both.
+    need = least_memory(folder, *flags, "--ids", source)
+    for extra in range(40):
+        memory = f"{need + 0.5 * extra:.2f}M"
+        result = support.minke("score", folder, *flags, *mtp, "--ids", source, "--greedy", 24, "--memory", memory, "--json",
+                               "--out", tmp_path / "small.safetensors", check=False)
+        if result.returncode == 0:
+            break
+        assert result.returncode == 6, result.stderr
+    small = support.load_file(tmp_path / "small.safetensors")
+    assert small["logits"].tobytes() == whole["logits"].tobytes()
+    assert small["greedy_ids"].tobytes() == whole["greedy_ids"].tobytes()
+    experts = json.loads(result.stdout)["experts"]
+    assert 0 < experts["hits"] < experts["needed"], experts
+    assert experts["read_bytes"] >= experts["missed_bytes"] > 0, experts
+
+
+@pytest.mark.parametrize("load", ["read", "direct"])
+@pytest.mark.parametrize("huge_pages", ["off", "auto"])
+def test_weights_that_are_read_give_the_same_bytes(load, huge_pages, tmp_path):
+    ids = np.arange(40) * 7 % 500
+    mapped = support.score(tmp_path, support.NANO, ids)
+    read = support.score(tmp_path, support.NANO, ids, "--load", load, "--huge-pages", huge_pages)
+    assert read["logits"].tobytes() == mapped["logits"].tobytes()
+
+
+def test_wrong_use_and_what_inspect_says(tmp_path):
+    ids = tmp_path / "ids.safetensors"
+    support.save_file({"input_ids": np.arange(4)}, ids)
+    for flags, code in [(["--memory", "8X"], 2), (["--memory", "1G", "--load", "mmap"], 2), (["--load", "fast"], 2)]:
+        result = support.minke("score", support.NANO, "--ids", ids, *flags, check=False)
+        assert result.returncode == code, (flags, result.stderr)
+        assert result.stderr.count("\n") == 1, result.stderr
+    text = support.minke("inspect", support.NANO, "--fit", 64, "--memory", "30M").stdout
+    assert "experts     32 of 32 at once" in text, text
+    assert support.minke("inspect", support.NANO, "--fit", 64, "--memory", "1M", check=False).returncode == 6
+
+
+def test_run_and_bench_say_how_the_experts_came(tmp_path):
+    facts = support.minke("run", support.NANO, "Reach 45 with the numbers 9 10 5.", "--temp", 0, "-n", 20, "-c", 256,
+                          "--memory", "30M").stderr
+    assert re.search(r"experts \d+ of \d+ in memory \([0-9.]+ %\), \d+ read ahead, [0-9.]+ [KM]B read", facts), facts
+    report = json.loads(support.minke("bench", support.NANO, "-d", 0, "-p", 8, "-n", 4, "--batch", 1, "-r", 1, "--memory", "30M",
+                                      "--json").stdout)
+    for row in report["rows"]:
+        experts = row["experts"]
+        assert experts["disk_bytes_per_s"] > 0 and experts["needed"] > 0, row
+        assert experts["share_of_disk"] == pytest.approx(
+            experts["missed_bytes"] / experts["disk_bytes_per_s"] / experts["seconds"]), row
+
+
+def test_a_file_that_was_cut_is_one_clear_line(tmp_path):
+    folder = tmp_path / "nano"
+    shutil.copytree(support.NANO, folder)
+    (shard,) = folder.glob("*.safetensors")
+    with open(shard, "r+b") as file:
+        file.truncate(shard.stat().st_size - 1000)
+    result = support.minke("run", folder, "x", "--memory", "30M", check=False)
+    assert result.returncode == 4 and result.stderr.count("\n") == 1, result.stderr
