@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -86,13 +85,3 @@ def test_run_and_bench_say_how_the_experts_came(tmp_path):
         assert experts["disk_bytes_per_s"] > 0 and experts["needed"] > 0, row
         assert experts["share_of_disk"] == pytest.approx(
             experts["missed_bytes"] / experts["disk_bytes_per_s"] / experts["seconds"]), row
-
-
-def test_a_file_that_was_cut_is_one_clear_line(tmp_path):
-    folder = tmp_path / "nano"
-    shutil.copytree(support.NANO, folder)
-    (shard,) = folder.glob("*.safetensors")
-    with open(shard, "r+b") as file:
-        file.truncate(shard.stat().st_size - 1000)
-    result = support.minke("run", folder, "x", "--memory", "30M", check=False)
-    assert result.returncode == 4 and result.stderr.count("\n") == 1, result.stderr

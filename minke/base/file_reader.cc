@@ -143,11 +143,12 @@ void FileReader::ReadPiece(const File& file, int64_t offset, int64_t bytes, std:
   if (ReadFrom(file.buffered, file, offset, bytes, to)) return;
   const int error = errno;
   std::memset(to, 0, static_cast<size_t>(bytes));
-  Break(error == 0 ? Error{Code::kDamaged, fmt::format("{}: ended at byte {} of {} while in use; was the file cut short "
-                                                       "or replaced?",
-                                                       file.path, offset, file.bytes)}
-                   : Error{Code::kFailed, fmt::format("{}: cannot read at byte {} while in use: {}", file.path, offset,
-                                                      std::strerror(error))});
+  Break(error == 0
+            ? Error{Code::kDamaged, fmt::format("{}: ended at byte {} of {} while in use; was the file cut short "
+                                                "or replaced?",
+                                                file.path, offset, file.bytes)}
+            : Error{Code::kFailed, fmt::format("{}: cannot read at byte {} while in use: {}", file.path, offset,
+                                               std::strerror(error))});
 }
 
 // False with errno, 0 for a file that is shorter than it was.

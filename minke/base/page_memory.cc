@@ -28,8 +28,7 @@ Result<PageMemory> PageMemory::Take(int64_t bytes, HugePages huge_pages) {
   const auto address = (reinterpret_cast<uintptr_t>(data) + kHugePage - 1) / kHugePage * kHugePage;
   memory.data_ = reinterpret_cast<std::byte*>(address);
   if (!reserved)
-    static_cast<void>(
-        ::madvise(memory.data_, whole, huge_pages == HugePages::kAuto ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
+    static_cast<void>(::madvise(memory.data_, whole, huge_pages == HugePages::kAuto ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
   return memory;
 }
 

@@ -11,16 +11,17 @@
 namespace minke {
 
 enum class HugePages {
-  kAuto,  // the system is asked for transparent ones and may give small ones. Faster to walk, but slow to take on a virtual
-          // machine whose host has taken free ones back (docs/performance.md)
-  kOff,   // small pages
-  kOn,    // of the ones that an administrator has reserved (vm.nr_hugepages); an error when they are too few
+  kAuto,  // the system is asked for transparent ones and may give small ones. Faster to walk, but slow to take on a
+          // virtual machine whose host has taken free ones back (docs/performance.md)
+  kOff,  // small pages
+  kOn,   // of the ones that an administrator has reserved (vm.nr_hugepages); an error when they are too few
 };
 
 class PageMemory {
  public:
   PageMemory() = default;
-  // At least `bytes`, zeros, aligned to 2 MiB; pages come when they are first written, kOn's at once. Errors: kNoMemory.
+  // At least `bytes`, zeros, aligned to 2 MiB; pages come when they are first written, kOn's at once. Errors:
+  // kNoMemory.
   static Result<PageMemory> Take(int64_t bytes, HugePages huge_pages);
   PageMemory(PageMemory&& other) noexcept
       : mapping_(std::exchange(other.mapping_, nullptr)),

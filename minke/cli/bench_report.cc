@@ -28,11 +28,10 @@ std::string BenchTableHead() {
 }
 
 std::string BenchTableLine(const BenchRow& row) {
-  return fmt::format(kLine, PhaseName(row.phase), CountWord(row.depth), row.tokens, row.batch, row.threads,
-                     AttentionName(row.attention),
-                     fmt::format("{:.{}f}", row.tokens_per_s, row.tokens_per_s < 100 ? 2 : 0),
-                     fmt::format("{:.1f} %", 100 * row.spread), fmt::format("{:.1f} %", 100 * row.roofline()),
-                     BoundBy(row));
+  return fmt::format(
+      kLine, PhaseName(row.phase), CountWord(row.depth), row.tokens, row.batch, row.threads,
+      AttentionName(row.attention), fmt::format("{:.{}f}", row.tokens_per_s, row.tokens_per_s < 100 ? 2 : 0),
+      fmt::format("{:.1f} %", 100 * row.spread), fmt::format("{:.1f} %", 100 * row.roofline()), BoundBy(row));
 }
 
 Json BenchRowJson(const BenchRow& row, const BenchSubject& subject, double usd_per_hour) {

@@ -129,8 +129,7 @@ class Runner {
                                   static_cast<int64_t>(sizeof(float)));
     for (const Attention attention : options_.attentions)
       other += Forward::ScratchBytes(
-          model_, threads,
-          MakeForwardOptions(options_, attention, Positions(model_.config().max_position_embeddings)));
+          model_, threads, MakeForwardOptions(options_, attention, Positions(model_.config().max_position_embeddings)));
     MINKE_ASSIGN(const int64_t bytes, model_.ExpertBytes(other));
     return std::max(model_.least_expert_bytes(), bytes / std::ssize(options_.attentions));
   }

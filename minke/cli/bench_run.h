@@ -28,9 +28,7 @@ struct BenchRow {
   double disk_bytes_per_s = 0;  // of the model's files, read in order, just before and after
 
   // The time in which the disk could have brought what was missing, over the time that it all took.
-  double disk_share() const {
-    return static_cast<double>(experts.missed_bytes) / disk_bytes_per_s / all_seconds;
-  }
+  double disk_share() const { return static_cast<double>(experts.missed_bytes) / disk_bytes_per_s / all_seconds; }
   double num_tokens() const { return static_cast<double>(tokens * batch); }
   double roofline() const { return least_s * tokens_per_s / num_tokens(); }  // least over measured time
 };

@@ -114,7 +114,8 @@ Status Bench(const BenchFlags& flags, CliContext& context) {
   MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
   MINKE_ASSIGN(const OpenedModel opened, OpenModel(flags.model, context));
   const Model& model = *opened.model;
-  if (const int64_t bytes = model.checkpoint().total_bytes(), available = AvailableMemoryBytes(); bytes > available && !model.streams_experts())
+  if (const int64_t bytes = model.checkpoint().total_bytes(), available = AvailableMemoryBytes();
+      bytes > available && !model.streams_experts())
     context.Warn(fmt::format("{}: {} of weights do not fit in {}: the disk is measured, and rooflines mean nothing",
                              opened.path.name, BytesText(bytes), BytesText(available)));
   if (const int64_t cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE), bytes = model.checkpoint().total_bytes(); bytes < cache)

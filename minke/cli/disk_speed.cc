@@ -5,7 +5,6 @@
 
 #include "minke/base/page_memory.h"
 #include "minke/cli/terminal.h"
-#include "minke/model/weight_source.h"
 #include "minke/tensor/checkpoint.h"
 
 namespace minke {
@@ -44,7 +43,7 @@ Result<double> ModelReadSpeed(const Model& model) {
   constexpr int64_t kMost = int64_t{2} << 30;
   const int64_t room = std::max<int64_t>(0, size(largest) - kMost) / FileReader::kAlign;
   const int64_t offset = room > 0 ? (round.fetch_add(1) * 104729 % room) * FileReader::kAlign : 0;
-  return SequentialReadSpeed(model.source()->reader(), static_cast<int>(largest), offset,
+  return SequentialReadSpeed(*model.reader(), static_cast<int>(largest), offset,
                              std::min(kMost, size(largest) - offset), /*seconds=*/0.5);
 }
 

@@ -61,9 +61,12 @@ Json FitJson(const Fit& fit) {
                {"available_bytes", fit.available_bytes},
                {"fits", fit.fits()}};
   if (fit.memory_bytes > 0)
-    json["memory"] = {{"memory_bytes", fit.memory_bytes},       {"resident_bytes", fit.resident_bytes()},
-                      {"experts", fit.experts.count},           {"expert_layers", fit.experts.layers},
-                      {"expert_bytes", fit.experts.largest},    {"expert_slots", fit.expert_slots()},
+    json["memory"] = {{"memory_bytes", fit.memory_bytes},
+                      {"resident_bytes", fit.resident_bytes()},
+                      {"experts", fit.experts.count},
+                      {"expert_layers", fit.experts.layers},
+                      {"expert_bytes", fit.experts.largest},
+                      {"expert_slots", fit.expert_slots()},
                       {"fits", fit.expert_slots() >= fit.least_slots}};
   return json;
 }
@@ -94,8 +97,9 @@ std::string FitText(const Fit& fit) {
 Status RequireFit(const Fit& fit, std::string_view model_name) {
   if (fit.memory_bytes > 0) {
     if (fit.expert_slots() >= fit.least_slots) return {};
-    return Fail(Code::kNoMemory, "{}: --memory {} is not enough at {} tokens: {} are always there, and {} experts need {}",
-                model_name, BytesText(fit.memory_bytes), fit.context, BytesText(fit.resident_bytes()), fit.least_slots,
+    return Fail(Code::kNoMemory,
+                "{}: --memory {} is not enough at {} tokens: {} are always there, and {} experts need {}", model_name,
+                BytesText(fit.memory_bytes), fit.context, BytesText(fit.resident_bytes()), fit.least_slots,
                 BytesText(fit.least_slots * fit.experts.largest));
   }
   if (fit.fits()) return {};

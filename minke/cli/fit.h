@@ -25,7 +25,7 @@ struct Fit {
   int64_t scratch_bytes = 0;  // activations of the engine's batch
   int64_t available_bytes = 0;
   int64_t memory_bytes = 0;  // of --memory; 0: not asked for
-  RoutedExperts experts;
+  RoutedExperts experts = {};
   int64_t least_slots = 0;  // experts that a step needs room for
 
   // With --memory: what is always there, and how many experts find room beside it.

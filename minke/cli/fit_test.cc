@@ -54,7 +54,7 @@ TEST(Fit, ALimitHoldsWhatStaysAndSomeExperts) {
   ASSERT_TRUE(model) << model.error().message;
   auto fit = MeasureFit(**model, 64, 1, 30'000'000);
   ASSERT_TRUE(fit) << fit.error().message;
-  EXPECT_EQ(fit->experts.count, 4 * 8);                 // three layers and the MTP layer
+  EXPECT_EQ(fit->experts.count, 4 * 8);  // three layers and the MTP layer
   EXPECT_EQ(fit->experts.largest, 3 * 88 * 128 * 2);
   EXPECT_EQ(fit->expert_slots(), 4 * 8);
   fit->memory_bytes = fit->resident_bytes() + 5 * fit->experts.largest + 1;

@@ -35,9 +35,9 @@ TEST(ListFlags, CountsAreWrittenAsTheyAreRead) {
 }
 
 TEST(ListFlags, BytesHaveUnits) {
-  const std::pair<const char*, int64_t> good[] = {{"8G", 8'000'000'000},    {"8GB", 8'000'000'000}, {"8GiB", 8589934592},
-                                                  {"8Gi", 8589934592},      {"1.5K", 1500},         {"500MiB", 524288000},
-                                                  {"2T", 2'000'000'000'000}, {"123", 123},           {"123B", 123}};
+  const std::pair<const char*, int64_t> good[] = {
+      {"8G", 8'000'000'000}, {"8GB", 8'000'000'000},    {"8GiB", 8589934592}, {"8Gi", 8589934592}, {"1.5K", 1500},
+      {"500MiB", 524288000}, {"2T", 2'000'000'000'000}, {"123", 123},         {"123B", 123}};
   for (const auto& [text, bytes] : good) EXPECT_EQ(ParseBytes(text), bytes) << text;
   for (const char* text : {"", "G", "8X", "8Gb", "-8G", "8 G", "0", "nan", "inf", "1e30", "8iB", "8GG", "8Gx"})
     EXPECT_FALSE(ParseBytes(text)) << text;

@@ -28,7 +28,8 @@ struct DiskSpeed {
   double bytes_per_s = 0;
   bool direct = false;  // past the page cache; otherwise the file system may have answered from memory
 };
-// Writes a temporary file of 256 MiB into `folder`, reads it back once as weights are (file_reader.h) and removes it. Errors: kFailed.
+// Writes a temporary file of 256 MiB into `folder`, reads it back once as weights are (file_reader.h) and removes it.
+// Errors: kFailed.
 Result<DiskSpeed> MeasureDiskRead(const std::string& folder);
 
 }  // namespace minke

@@ -19,8 +19,9 @@ void AddModelFlags(FlagSet verb, ModelFlags& flags) {
 void AddLoadFlags(FlagSet verb, ModelFlags& flags) {
   verb.Choice("--load", flags.load, {"mmap", "read", "direct"},
               "Weights are mapped (default), or read into memory at the start, through the page cache or past it");
-  verb.Bytes("--memory", flags.memory,
-             "Memory for all there is, as in 8G or 500MiB: experts that do not fit are read from disk when they are used");
+  verb.Bytes(
+      "--memory", flags.memory,
+      "Memory for all there is, as in 8G or 500MiB: experts that do not fit are read from disk when they are used");
   verb.Choice("--huge-pages", flags.huge_pages, {"off", "auto", "on"},
               "For weights that are read: none (default), transparent ones, or reserved ones (on, vm.nr_hugepages)");
 }
@@ -81,7 +82,9 @@ Result<ModelOptions> ModelFlags::model_options() const {
     return Fail(Code::kInvalidArgument, "--memory with --load mmap: mapped weights take what the system gives: {}",
                 "use --load direct or read");
   const bool direct = load == "direct" || (load.empty() && memory > 0);
-  return ModelOptions{.load = direct ? Load::kDirect : load == "read" ? Load::kRead : Load::kMmap,
+  return ModelOptions{.load = direct           ? Load::kDirect
+                              : load == "read" ? Load::kRead
+                                               : Load::kMmap,
                       .huge_pages = huge_pages == "auto" ? HugePages::kAuto
                                     : huge_pages == "on" ? HugePages::kOn
                                                          : HugePages::kOff,

@@ -26,8 +26,8 @@ struct ModelFlags {
   std::string attention = "dsa", mla = "absorbed", mtp = "auto";
   CacheFlags cache;
   int64_t draft_tokens = 1;
-  std::string load, huge_pages = "off";   // load "": mmap, or direct with a limit of memory
-  int64_t memory = 0;                     // bytes; 0: no limit
+  std::string load, huge_pages = "off";  // load "": mmap, or direct with a limit of memory
+  int64_t memory = 0;                    // bytes; 0: no limit
 
   Attention attention_mode() const { return attention == "dense" ? Attention::kDense : Attention::kDsa; }
   Status CheckGiven() const;  // kInvalidArgument when there is no model

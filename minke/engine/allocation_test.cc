@@ -61,11 +61,11 @@ TEST(Allocation, AHundredDecodeStepsAllocateNothing) {
     int64_t memory_bytes = 0;
   };
   for (const auto& [threads, speculation, draft_tokens, memory_bytes] : {Case{1, Speculation::kOff, 1},
-                                                           {2, Speculation::kOff, 1},
-                                                           {1, Speculation::kAlways, 1},
-                                                           {2, Speculation::kAlways, 3},
-                                                           {2, Speculation::kAuto, 1},
-                                                           {2, Speculation::kAlways, 1, 6'500'000}}) {
+                                                                         {2, Speculation::kOff, 1},
+                                                                         {1, Speculation::kAlways, 1},
+                                                                         {2, Speculation::kAlways, 3},
+                                                                         {2, Speculation::kAuto, 1},
+                                                                         {2, Speculation::kAlways, 1, 6'500'000}}) {
     EngineOptions options = NanoOptions();
     if (memory_bytes > 0) {  // experts are read again and again
       auto opened =

@@ -32,8 +32,8 @@ Result<int64_t> ChoosePages(const EngineOptions& options, int64_t context, int64
   if (model.streams_experts()) {
     MINKE_ASSIGN(const int64_t for_experts, model.ExpertBytes(scratch_bytes + page_bytes));
     static_cast<void>(for_experts);
-    available = std::min(available, model.memory_bytes() - model.resident_bytes() - model.least_expert_bytes() -
-                                        scratch_bytes);
+    available =
+        std::min(available, model.memory_bytes() - model.resident_bytes() - model.least_expert_bytes() - scratch_bytes);
   }
   if (available <= 0 || options.cache_bytes > available) {
     return Fail(
@@ -43,9 +43,8 @@ Result<int64_t> ChoosePages(const EngineOptions& options, int64_t context, int64
         scratch_bytes >> 20, options.cache_bytes >> 20, AvailableMemoryBytes() >> 20);
   }
   const int64_t whole = PagePool::PagesFor(context) * page_bytes;
-  const int64_t share = model.streams_experts()
-                            ? std::max(std::clamp(whole, available / 4, available / 2), page_bytes)
-                            : available / 2;
+  const int64_t share =
+      model.streams_experts() ? std::max(std::clamp(whole, available / 4, available / 2), page_bytes) : available / 2;
   const int64_t bytes = options.cache_bytes > 0 ? options.cache_bytes : share;
   const int64_t pages = std::min(useful, bytes / page_bytes);
   if (pages >= 1) return pages;

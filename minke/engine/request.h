@@ -24,7 +24,7 @@ struct Request {
   TokenHistory history;
   StopMatcher stop;
   RequestStats stats;
-  ExpertStats experts_before;  // when it started
+  ExpertStats experts_before;                        // when it started
   Clock::time_point accepted, started, first_token;  // the epoch: not yet
   int64_t generated() const { return static_cast<int64_t>(tokens.size()) - prompt_tokens; }
 };

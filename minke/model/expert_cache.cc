@@ -89,8 +89,7 @@ void ExpertCache::Read(int64_t expert, int64_t slot, bool urgent) {
   s.expert = expert;
   s.num_jobs = 0;
   slot_of_[static_cast<size_t>(expert)] = static_cast<int32_t>(slot);
-  const ExpertPlace& place =
-      source_.place(expert / source_.experts_per_layer(), expert % source_.experts_per_layer());
+  const ExpertPlace& place = source_.place(expert / source_.experts_per_layer(), expert % source_.experts_per_layer());
   std::byte* to = memory_.data() + slot * source_.slot_bytes();
   for (const ExpertPlace::Run& run : place.runs) {
     if (run.bytes == 0) break;

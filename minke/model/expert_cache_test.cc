@@ -64,7 +64,8 @@ TEST(ExpertCache, FewSlotsGiveTheSameBits) {
           ExpertStats stats;
           const int64_t slot_bytes = streamed->least_expert_bytes() / (2 * mapped->config().num_experts_per_tok);
           const auto got = Logits(*streamed, pool, chunk, slots * slot_bytes, &stats);
-          EXPECT_EQ(got, want) << name << ", " << threads << " threads, chunks of " << chunk << ", " << slots << " slots";
+          EXPECT_EQ(got, want) << name << ", " << threads << " threads, chunks of " << chunk << ", " << slots
+                               << " slots";
           EXPECT_GE(stats.read_bytes, stats.missed_bytes);
           EXPECT_GT(stats.missed_bytes, 0);
         }
@@ -90,7 +91,8 @@ TEST(ExpertCache, WithRoomForAllEachIsReadOnce) {
 }
 
 TEST(ExpertCache, GuessesOfTheNextLayerAreOftenRight) {
-  const auto model = Open(std::string(MINKE_MODELS) + "/nano", {.load = Load::kDirect, .memory_bytes = int64_t{1} << 30});
+  const auto model =
+      Open(std::string(MINKE_MODELS) + "/nano", {.load = Load::kDirect, .memory_bytes = int64_t{1} << 30});
   ASSERT_TRUE(model);
   ThreadPool pool(1);
   ExpertStats stats;

@@ -56,11 +56,11 @@ struct Forward::Impl {
   Arena arena;
   Scratch s;
   std::unique_ptr<ExpertCache> expert_cache;  // null: all weights are in memory
-  ThreadPool alone{1};                   // of a part's kernels: it has one thread
-  std::vector<Pass> parts;               // [threads], of the running pass
-  std::vector<Scratch> part_scratch;     // [threads]
-  std::vector<ForwardStats> part_stats;  // [threads]
-  std::vector<BatchItem> kept_items;     // [max_logit_rows]
+  ThreadPool alone{1};                        // of a part's kernels: it has one thread
+  std::vector<Pass> parts;                    // [threads], of the running pass
+  std::vector<Scratch> part_scratch;          // [threads]
+  std::vector<ForwardStats> part_stats;       // [threads]
+  std::vector<BatchItem> kept_items;          // [max_logit_rows]
   ForwardStats stats;
   int64_t num_rows = 0;
 

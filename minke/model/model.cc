@@ -58,6 +58,8 @@ Status Model::Health() const {
   return checkpoint_->Health();
 }
 
+FileReader* Model::reader() const { return source_ ? &source_->reader() : nullptr; }
+
 bool Model::streams_experts() const { return source_ && source_->streams_experts(); }
 
 int64_t Model::resident_bytes() const { return source_ ? source_->resident_bytes() + OwnedWeightBytes(*this) : 0; }
@@ -72,11 +74,12 @@ Result<int64_t> Model::ExpertBytes(int64_t other_bytes) const {
   if (!streams_experts()) return 0;
   const int64_t least = resident_bytes() + other_bytes + least_expert_bytes();
   if (options_.memory_bytes < least)
-    return Fail(Code::kNoMemory,
-                "--memory {:.2f} MB is not enough: weights of every token {:.2f}, cache and activations {:.2f} and experts "
-                "at least {:.2f} need {:.2f} MB: give more, or a shorter --context",
-                Megabytes(options_.memory_bytes), Megabytes(resident_bytes()), Megabytes(other_bytes),
-                Megabytes(least_expert_bytes()), std::ceil(Megabytes(least) * 100) / 100);
+    return Fail(
+        Code::kNoMemory,
+        "--memory {:.2f} MB is not enough: weights of every token {:.2f}, cache and activations {:.2f} and experts "
+        "at least {:.2f} need {:.2f} MB: give more, or a shorter --context",
+        Megabytes(options_.memory_bytes), Megabytes(resident_bytes()), Megabytes(other_bytes),
+        Megabytes(least_expert_bytes()), std::ceil(Megabytes(least) * 100) / 100);
   const int64_t left = options_.memory_bytes - resident_bytes() - other_bytes;
   const int64_t bytes = std::min(left, source_->slot_bytes() * source_->num_experts());
   if (const int64_t available = AvailableMemoryBytes(); bytes > available)

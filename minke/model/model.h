@@ -14,6 +14,7 @@ namespace minke {
 
 struct ModelWeights;
 class Checkpoint;
+class FileReader;
 class WeightSource;
 
 enum class Load {
@@ -53,6 +54,7 @@ class Model {
   // What is left for experts beside `other_bytes` of cache and activations: at least least_expert_bytes, and no more
   // than all of them need. Errors: kNoMemory with what is needed.
   Result<int64_t> ExpertBytes(int64_t other_bytes) const;
+  FileReader* reader() const;  // of the checkpoint's files, by their number there; null while everything is mapped
   WeightSource* source() const { return source_.get(); }  // null while everything is mapped
 
  private:

@@ -24,9 +24,9 @@ void ForEachMatrix(ModelWeights& weights, F&& f) {
     for (WeightView* view : {&w.gate_proj, &w.up_proj, &w.down_proj}) f(*view, is_expert);
   };
   for (LayerWeights& layer : weights.layers) {
-    for (WeightView* view : {&layer.q_proj, &layer.q_a_proj, &layer.q_b_proj, &layer.kv_a_proj_with_mqa,
-                             &layer.kv_b_proj, &layer.o_proj, &layer.indexer_wq_b, &layer.indexer_wk,
-                             &layer.indexer_weights_proj, &layer.gate})
+    for (WeightView* view :
+         {&layer.q_proj, &layer.q_a_proj, &layer.q_b_proj, &layer.kv_a_proj_with_mqa, &layer.kv_b_proj, &layer.o_proj,
+          &layer.indexer_wq_b, &layer.indexer_wk, &layer.indexer_weights_proj, &layer.gate})
       f(*view, false);
     mlp(layer.mlp, false);
     mlp(layer.shared_experts, false);
