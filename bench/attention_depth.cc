@@ -1,6 +1,6 @@
 // What a decoded token costs at growing context: one attention layer with DeepSeek-V3.2's real dimensions and random
-// weights (tools/make_checkpoint.py v32-layer, v32-moe), on a cache filled with random rows. Sparse attention (DSA) reads
-// index keys of the whole context and latents of index_topk tokens; dense attention reads all latents.
+// weights (tools/make_checkpoint.py v32-layer, v32-moe), on a cache filled with random rows. Sparse attention (DSA)
+// reads index keys of the whole context and latents of index_topk tokens; dense attention reads all latents.
 //
 //   minke_attention_depth CHECKPOINT [THREADS [JSON]]      THREADS 0: all; JSON: a file to write
 //
