@@ -133,6 +133,9 @@ Status WriteJson(const char* path, const std::vector<DepthTimes>& all) {
                     {"step_at_0_ms", Median(t.rest)},
                     {"dsa_step_ms", Median(t.dsa)},
                     {"dense_step_ms", Median(t.dense)},
+                    {"least_step_at_0_ms", std::ranges::min(t.rest)},
+                    {"least_dsa_step_ms", std::ranges::min(t.dsa)},
+                    {"least_dense_step_ms", std::ranges::min(t.dense)},
                     {"dsa_ms", t.Own(t.dsa)},
                     {"dense_ms", t.Own(t.dense)}});
   const std::string text = DumpJson(rows) + "\n";

@@ -53,7 +53,7 @@ int64_t BytesOf(const Product& p, int64_t rows) {
 }  // namespace
 
 KernelTimer::KernelTimer(const Model& model, const KernelSet& kernels, ThreadPool& pool)
-    : model_(model), c_(model.config()), kernels_(kernels), pool_(pool), layout_(model.cache_layout()) {}
+    : c_(model.config()), kernels_(kernels), pool_(pool), layout_(model.cache_layout()) {}
 
 Result<std::unique_ptr<KernelTimer>> KernelTimer::Create(const Model& model, const KernelSet& kernels, ThreadPool& pool,
                                                          int64_t most_tokens, int64_t most_positions) {

@@ -33,7 +33,7 @@ class KernelTimer {
   double OfRows(int64_t rows, bool selecting);
 
  private:
-  KernelTimer(const Model& model, const KernelSet& kernels, ThreadPool& pool);
+  KernelTimer(const Model& model, const KernelSet& kernels, ThreadPool& pool);  // Create sets up the rest
   ThreadPool& PoolFor(int64_t rows, bool head);
   double MeasureProduct(const Product& product);
   double MeasureMatrix(const Product& product);
@@ -42,7 +42,6 @@ class KernelTimer {
   WeightView NextWeights(const Product& product, int64_t rows);
   PagedRows NextRows(bool index);
 
-  const Model& model_;
   const ModelConfig& c_;
   const KernelSet& kernels_;
   ThreadPool& pool_;
