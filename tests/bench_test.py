@@ -169,3 +169,17 @@ def test_doctor_measures_the_same_peaks():
     assert report["peaks"]["memory_bytes_per_s"] == report["memory"]["bytes_per_s"]
     assert re.search(r"^peaks +memory read at .*, F32 \d+ GFLOP/s, 8-bit \d+ GOP/s \(\w+\), by 1 thread$",
                      support.minke("doctor", "-t", 1).stdout, re.MULTILINE)
+
+
+def test_speed_is_predicted():
+    report = json.loads(support.minke("doctor", "nano", "-d", "0,1k,4k", "-t", 1, "--json").stdout)
+    assert report["model"] == "nano" and report["speed"]["threads"] == 1
+    rows = {(row["phase"], row["depth"]): row["tokens_per_s"] for row in report["speed"]["rows"]}
+    assert sorted(rows) == [("decode", 0), ("decode", 1024), ("prefill", 0), ("prefill", 1024)] and min(rows.values()) > 0
+    assert [skip["depth"] for skip in report["speed"]["skipped"]] == [4096]
+    out = support.minke("inspect", "nano", "--fit", 64, "-d", "0,1k", "-t", 1).stdout
+    assert re.search(r"^speed, predicted: one sequence, 1 thread, \w+\n  at 0 +prefill +\d+ tokens/s, decode +\d+ tokens/s\n  at 1K ",
+                     out, re.MULTILINE)
+    assert "speed" not in json.loads(support.minke("inspect", "nano", "--json").stdout)
+    assert "speed" not in json.loads(support.minke("doctor", "--json").stdout)
+    fails(3, "doctor", "no-such-model", says="no-such-model")

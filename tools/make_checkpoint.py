@@ -3,6 +3,7 @@
 
   make_checkpoint.py OUT --preset v32-layer                  one decoder layer, V3.2's real attention, BF16
   make_checkpoint.py OUT --preset v32-layer --dtype fp8 --moe
+  make_checkpoint.py OUT --preset v32-moe                    one MoE layer of V3.2 with nothing reduced, FP8, 11.5 GB
   make_checkpoint.py OUT --preset dsa-1.6b                   1.59 billion parameters, for benchmarks
   make_checkpoint.py OUT --preset big16                      17 GB in shards, almost all of it file holes
   make_checkpoint.py OUT --preset tiny --set num_hidden_layers=4 --set index_topk=32 --dtype f32
@@ -35,6 +36,8 @@ PRESETS = {
     # Attention dominates: the FFN and the vocabulary are small.
     "v32-layer": (dict(V32, num_hidden_layers=1, vocab_size=512, intermediate_size=512, moe_intermediate_size=256,
                        n_routed_experts=16, first_k_dense_replace=1), "bf16", False),
+    # One MoE layer of V3.2 with nothing reduced: 11.5 GB. The vocabulary is small, so that a step is the layer.
+    "v32-moe": (dict(V32, num_hidden_layers=1, vocab_size=128, first_k_dense_replace=0), "fp8", False),
     # 3 dense layers and one full MoE layer of V3.2, with the real embedding and head.
     "big16": (dict(V32, num_hidden_layers=4), "fp8", True),
     # 1.59 billion parameters, 0.46 of them used for a token: V3.2's attention at a size that a small machine holds.

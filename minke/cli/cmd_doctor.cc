@@ -9,7 +9,9 @@
 #include "minke/cli/command.h"
 #include "minke/cli/fit.h"
 #include "minke/cli/machine.h"
+#include "minke/cli/model_path.h"
 #include "minke/cli/peaks.h"
+#include "minke/cli/prediction.h"
 #include "minke/cli/version.h"
 #include "minke/kernels/kernel_set.h"
 #include "minke/model/facts.h"
@@ -19,7 +21,8 @@ namespace {
 
 struct DoctorFlags {
   bool json = false;
-  std::string folder;
+  std::string folder, model;
+  std::vector<int64_t> depths = kPredictedDepths;
 };
 
 // Released models, by the fields in which they differ from their family's defaults (docs/model.md,
@@ -145,10 +148,19 @@ Status Doctor(const DoctorFlags& flags, CliContext& context) {
   report["peaks"] = PeaksJson(peaks);
   report["disk"] = disk;
   report["models"] = KnownModelsJson(machine, peaks.memory_bytes_per_s);
+  std::string speed_text;
+  if (!flags.model.empty() && kernels) {
+    MINKE_ASSIGN(const ModelPath path, FindModel(flags.model));
+    MINKE_ASSIGN(const auto model, Model::Open(path.path));
+    MINKE_ASSIGN(const SpeedReport speed, PredictSpeed(*model, **kernels, pool, flags.depths));
+    report["model"] = path.name;
+    report["speed"] = SpeedJson(speed);
+    speed_text = fmt::format("{}: {}", path.name, SpeedText(speed));
+  }
   if (flags.json) {
     MINKE_TRY(context.out.WriteLine(DumpJson(report)));
   } else {
-    MINKE_TRY(context.out.Write(DoctorText(report, peaks)));
+    MINKE_TRY(context.out.Write(DoctorText(report, peaks) + speed_text));
     MINKE_TRY(context.out.Flush());
   }
   return kernels ? Status() : Fail(kernels.error());  // a set that was forced and cannot run is an error here too
@@ -159,8 +171,11 @@ Status Doctor(const DoctorFlags& flags, CliContext& context) {
 void AddDoctorCommand(FlagSet program, CliContext& context) {
   auto flags = std::make_shared<DoctorFlags>();
   FlagSet verb =
-      AddVerb(program, context, "doctor", "Processor, kernels, memory and disk of this machine; what would fit",
+      AddVerb(program, context, "doctor",
+              "Processor, kernels, memory and disk of this machine; what would fit, and how fast a model would be",
               [flags, &context] { return Doctor(*flags, context); });
+  verb.Text("MODEL", flags->model, kModelHelp);
+  AddDepthFlag(verb, flags->depths);
   verb.Text("--folder", flags->folder, "Where to measure the disk (default: TMPDIR, else /tmp)");
   verb.Switch("--json", flags->json, "One JSON object");
 }

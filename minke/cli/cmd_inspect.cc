@@ -2,6 +2,7 @@
 #include "minke/cli/command.h"
 #include "minke/cli/fit.h"
 #include "minke/cli/inspect_report.h"
+#include "minke/cli/prediction.h"
 #include "minke/model/facts.h"
 
 namespace minke {
@@ -11,6 +12,7 @@ struct InspectFlags {
   std::string model;
   bool verify = false, json = false, tensors = false;
   int64_t fit = 0, memory = 0;
+  std::vector<int64_t> depths = kPredictedDepths;
 };
 
 // What could be opened. A model that does not open still shows its configuration and tensors, where those can be read.
@@ -99,6 +101,11 @@ Status Inspect(const InspectFlags& flags, CliContext& context) {
     report["fit"] = FitJson(fit);
     fit_text = FitText(fit);
     fits = RequireFit(fit, path.name);
+    MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
+    MINKE_ASSIGN(const auto pool, ThreadPool::Create(context.ThreadCount()));
+    MINKE_ASSIGN(const SpeedReport speed, PredictSpeed(*opened.model, *kernels, *pool, flags.depths));
+    report["speed"] = SpeedJson(speed);
+    fit_text += SpeedText(speed);
   }
   if (flags.json) {
     MINKE_TRY(context.out.WriteLine(DumpJson(report)));
@@ -120,8 +127,9 @@ void AddInspectCommand(FlagSet program, CliContext& context) {
   verb.Required("MODEL", flags->model, kModelHelp);
   verb.Switch("--verify", flags->verify, "Read every byte: NaN, infinity and scales that are not positive");
   verb.Number("--fit", flags->fit, 1, int64_t{1} << 40,
-              "Memory for one sequence of this many tokens; exit 6 if the machine lacks it");
+              "Memory for one sequence of this many tokens, and speed; exit 6 if the machine lacks it");
   verb.Bytes("--memory", flags->memory, "With --fit: what a limit of this size, as in 8G, would hold of the experts");
+  AddDepthFlag(verb, flags->depths);
   verb.Switch("--tensors", flags->tensors, "List every tensor");
   verb.Switch("--json", flags->json, "One JSON object");
 }

@@ -13,7 +13,6 @@ namespace minke {
 namespace {
 
 constexpr float kLatentNormEps = 1e-6f;  // q_a and kv_a norms, whatever rms_norm_eps says (transformers)
-constexpr int64_t kHeadsPerTask = 16;    // of one query, when there are too few queries for the threads
 
 void ApplyRope(const Pass& pass, int64_t row, float* part) {
   pass.kernels.rope_interleaved(part, pass.s.cos[row].data(), pass.s.sin[row].data(), pass.c.qk_rope_head_dim);

@@ -13,15 +13,11 @@
 #include "minke/model/expert_cache.h"
 #include "minke/model/forward.h"
 #include "minke/model/rope.h"
+#include "minke/model/split.h"
 #include "minke/model/weights.h"
 #include "minke/tensor/arena.h"
 
 namespace minke {
-
-// Tokens whose absorbed queries and latent outputs live at once; bounds the largest buffers.
-inline constexpr int64_t kAttentionTile = 32;
-// Multiply-adds that are worth waking another thread for: about 10 us of one core.
-inline constexpr int64_t kGrainMultiplyAdds = 1 << 17;
 
 // Every activation buffer, sized once for the largest batch. [tokens] below is max_batch_tokens.
 struct Scratch {

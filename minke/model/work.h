@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "minke/model/forward.h"
 #include "minke/model/model.h"
@@ -37,5 +38,32 @@ struct Work {
 
 Work CountWork(const Model& model, const StepShape& shape);
 Work CountWork(const ModelConfig& config, const ModelWeights& weights, const StepShape& shape);
+
+// Positions that the new tokens of one sequence see, summed over the tokens; token t sees depth + t + 1.
+struct Visible {
+  double all = 0;        // by all tokens
+  double selecting = 0;  // tokens that see more than the indexer selects
+  double scored = 0;     // positions seen by those
+  double attended = 0;   // positions that attention reads, after the selection
+};
+Visible CountVisible(const ModelConfig& config, const StepShape& shape);
+
+// The matrix products of a step, equal ones together.
+struct Product {
+  DType dtype = DType::kF32;
+  int64_t rows = 0, cols = 0;  // of W
+  int64_t x_rows = 0;          // that are multiplied with it
+  enum class Split {
+    kRows,
+    kHeads
+  } split = Split::kRows;   // between threads: W's rows, or a product of each head a task
+  bool transposed = false;  // x W, not x W^T: absorbs keys into queries
+  bool head = false;        // of the model, not of a layer
+  double times = 0;
+
+  bool operator==(const Product&) const = default;
+};
+std::vector<Product> ListProducts(const Model& model, const StepShape& shape);
+std::vector<Product> ListProducts(const ModelConfig& config, const ModelWeights& weights, const StepShape& shape);
 
 }  // namespace minke

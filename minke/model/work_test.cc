@@ -129,5 +129,36 @@ TEST(Work, AddsUp) {
   EXPECT_EQ(sum.tile_op, 76);
 }
 
+// Taken one by one, the products are what is counted together.
+TEST(Work, ProductsAddUpToTheCount) {
+  const Sized model(R"({"model_type": "deepseek_v32"})", DType::kF8E4M3);
+  const auto operations = [&](const StepShape& shape) {
+    double sum = 0;
+    for (const Product& p : ListProducts(model.config, model.weights, shape))
+      sum += 2 * p.times * static_cast<double>(p.rows * p.cols * p.x_rows);
+    return sum;
+  };
+  for (const StepShape& shape : {StepShape{}, StepShape{.depth = 4096}, StepShape{.logits = false},
+                                 StepShape{.depth = 4096, .attention = Attention::kDense}}) {
+    const double counted = model.Count(shape).weight_flop;
+    EXPECT_NEAR(operations(shape), counted, 1e-9 * counted) << shape.depth;
+  }
+  // Sixteen rows an expert, and tiles of 32 of absorbed attention.
+  const StepShape prompt{.tokens = 512, .depth = 4096};
+  EXPECT_NEAR(operations(prompt), model.Count(prompt).weight_flop, 0.02 * model.Count(prompt).weight_flop);
+  double absorbing = 0;
+  bool expert = false;
+  for (const Product& p : ListProducts(model.config, model.weights, prompt)) {
+    if (p.split == Product::Split::kHeads) {
+      EXPECT_EQ(p.x_rows, 32);
+      EXPECT_EQ(p.times, 61 * 128 * 512 / 32);
+      ++absorbing;
+    }
+    expert = expert || (p.rows == 2048 && p.x_rows == 16 && p.times > 2 * 58 * 200);
+  }
+  EXPECT_EQ(absorbing, 2);  // of queries and of results
+  EXPECT_TRUE(expert);
+}
+
 }  // namespace
 }  // namespace minke
