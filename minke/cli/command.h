@@ -29,7 +29,7 @@
 namespace minke {
 
 inline constexpr const char* kModelHelp =
-    "Folder, .safetensors file or index, hub name org/name[@rev], or the built-in \"nano\"";
+    "Folder, .gguf file, .safetensors file or index, hub name org/name[@rev], or the built-in \"nano\"";
 
 enum class ColorMode { kAuto, kAlways, kNever };
 

@@ -9,6 +9,7 @@
 #include "minke/model/weights.h"
 #include "minke/tensor/checkpoint.h"
 #include "minke/tensor/quantize.h"
+#include "minke/tensor/safetensors.h"
 
 namespace minke {
 namespace {

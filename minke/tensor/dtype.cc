@@ -21,14 +21,26 @@ constexpr std::array<std::pair<std::string_view, DType>, 12> kNames = {{
     {"U8", DType::kU8},
     {"BOOL", DType::kBool},
 }};
+// Of what no safetensors file holds.
+constexpr std::array<std::pair<std::string_view, DType>, 10> kOtherNames = {{
+    {"Q8", DType::kQ8},
+    {"Q6", DType::kQ6},
+    {"Q4", DType::kQ4},
+    {"Q8_0", DType::kQ8_0},
+    {"Q4_0", DType::kQ4_0},
+    {"Q5_0", DType::kQ5_0},
+    {"Q5_1", DType::kQ5_1},
+    {"Q4_K", DType::kQ4_K},
+    {"Q5_K", DType::kQ5_K},
+    {"Q6_K", DType::kQ6_K},
+}};
 
 }  // namespace
 
 std::string_view DTypeName(DType dtype) {
-  if (dtype == DType::kQ8) return "Q8";
-  if (dtype == DType::kQ6) return "Q6";
-  if (dtype == DType::kQ4) return "Q4";
   for (const auto& [name, type] : kNames)
+    if (type == dtype) return name;
+  for (const auto& [name, type] : kOtherNames)
     if (type == dtype) return name;
   return "?";
 }

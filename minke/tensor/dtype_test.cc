@@ -16,13 +16,13 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 class DTypeGolden : public testing::Test {
  protected:
-  DTypeGolden() : units_(SafetensorsFile::Open(MINKE_TEST_DATA "/golden/units/units.safetensors").value()) {}
+  DTypeGolden() : units_(OpenSafetensors(MINKE_TEST_DATA "/golden/units/units.safetensors").value()) {}
   template <class T>
   std::span<const T> Values(const char* name) const {
     const TensorRef* tensor = units_->Find(name);
     return {reinterpret_cast<const T*>(tensor->bytes.data()), static_cast<size_t>(tensor->num_elements())};
   }
-  std::unique_ptr<SafetensorsFile> units_;
+  std::unique_ptr<TensorFile> units_;
 };
 
 TEST_F(DTypeGolden, DecodesE4M3) {

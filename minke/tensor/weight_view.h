@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "minke/base/check.h"
+#include "minke/tensor/block.h"
 #include "minke/tensor/dtype.h"
 #include "minke/tensor/tile.h"
 
@@ -14,6 +15,7 @@ namespace minke {
 // kF32, kF16, kBF16: row-major and contiguous.
 // kF8E4M3: the same, with W[i, j] = code[i, j] * scales[(first_row + i) / block_rows, j / block_cols]; edge blocks are
 // cut, so the block size is never derived from the number of scales (docs/model.md: FP8 weights).
+// Blocks (block.h): row after row of whole blocks.
 // kQ8, kQ6, kQ4: tiles (tile.h), row tile by row tile; `scales` are the row scales, null for kQ8.
 struct WeightView {
   DType dtype = DType::kF32;
@@ -28,7 +30,7 @@ struct WeightView {
   int64_t row_tile_bytes() const { return ColTiles(cols) * TileBytes(dtype); }
   // Row i; of tiles, the row tile that holds it.
   const void* row(int64_t i) const {
-    const int64_t offset = IsTiled(dtype) ? i / kTileRows * row_tile_bytes() : i * cols * ElementBytes(dtype);
+    const int64_t offset = IsTiled(dtype) ? i / kTileRows * row_tile_bytes() : i * RowBytes(dtype, cols);
     return static_cast<const char*>(data) + offset;
   }
   // Scales of row i, one per block of columns; of tiles, the row scales of the row tile that holds it.
@@ -43,7 +45,7 @@ struct WeightView {
     if (dtype == DType::kF8E4M3)
       num_scales = ((first_row + rows - 1) / block_rows - first_row / block_rows + 1) * scale_stride();
     if (HasMinimum(dtype)) num_scales = RowTiles(rows) * kRowScalesOfTile;
-    const int64_t codes = IsTiled(dtype) ? RowTiles(rows) * row_tile_bytes() : rows * cols * ElementBytes(dtype);
+    const int64_t codes = IsTiled(dtype) ? RowTiles(rows) * row_tile_bytes() : rows * RowBytes(dtype, cols);
     return codes + num_scales * static_cast<int64_t>(sizeof(float));
   }
   // `begin` of tiles is a multiple of 16.

@@ -1,0 +1,24 @@
+// The text side of MODEL: tokenizer, chat template, begin token; from the files of its folder, or from inside a GGUF
+// file.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "minke/cli/model_path.h"
+#include "minke/tensor/gguf.h"
+#include "minke/text/chat_template.h"
+#include "minke/text/tokenizer.h"
+
+namespace minke {
+
+// Errors: kNotFound where there is none; those of Tokenizer.
+Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const ModelPath& model);
+Result<TemplateChoice> ChooseTemplate(const ModelPath& model, std::string_view model_type);
+// Whether a text that no template wraps gets the begin token in front.
+Result<bool> AddsBeginToken(const ModelPath& model);
+
+// tokenizer.ggml.*; kNotFound where the file has no tokenizer.
+Result<TokenizerLists> TokenizerListsOf(const GgufMetadata& metadata, std::string_view where);
+
+}  // namespace minke
