@@ -6,12 +6,14 @@
 #include <filesystem>
 #include <fstream>
 
+#include "minke/tensor/safetensors.h"
+
 namespace minke {
 namespace {
 
-ModelPath FolderPath(const std::string& folder) { return {folder, folder, ""}; }
-
 namespace fs = std::filesystem;
+
+ModelPath FolderPath(const std::string& folder) { return {folder, folder, ""}; }
 
 // A copy of the golden FP8 case whose bytes a test may change.
 class VerifyCheckpointTest : public testing::Test {
