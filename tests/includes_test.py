@@ -26,7 +26,7 @@ DOORS = {
     "kernels": {"kernel_set.h"},
     "text": {"tokenizer.h", "chat.h", "chat_template.h", "chat_parser.h", "stream_parser.h", "tokenizer_config.h",
              "utf8_stream.h"},
-    "model": {"config.h", "cache_view.h", "forward.h", "model.h", "facts.h", "work.h", "quantize_checkpoint.h"},
+    "model": {"config.h", "cache_view.h", "forward.h", "model.h", "facts.h", "work.h", "checkpoint_writer.h"},
     "engine": {"engine.h", "sampling.h", "page_pool.h", "random_rows.h"},
     "cli": set(),
 }

@@ -65,6 +65,7 @@ void AddTemplateCommand(FlagSet program, CliContext& context);
 void AddScoreCommand(FlagSet program, CliContext& context);
 void AddPerplexityCommand(FlagSet program, CliContext& context);
 void AddQuantizeCommand(FlagSet program, CliContext& context);
+void AddConvertCommand(FlagSet program, CliContext& context);
 void AddBenchCommand(FlagSet program, CliContext& context);
 void AddDoctorCommand(FlagSet program, CliContext& context);
 

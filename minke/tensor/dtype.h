@@ -8,8 +8,8 @@
 
 namespace minke {
 
-// kQ8, kQ6 and kQ4 are minke's own tiles (tile.h): types of a WeightView, never of a tensor in a file, which holds their
-// bytes as U8. Those from kQ8_0 on are GGUF's blocks (block.h), which no safetensors file holds.
+// kQ8, kQ6 and kQ4 are minke's own tiles (tile.h): types of a WeightView, never of a tensor in a file, which holds
+// their bytes as U8. Those from kQ8_0 on are GGUF's blocks (block.h), which no safetensors file holds.
 enum class DType : uint8_t {
   kF32,
   kF16,
@@ -61,6 +61,7 @@ float F16ToFloat(uint16_t bits);
 float E4M3ToFloat(uint8_t code);    // 0x7F and 0xFF are NaN; there is no infinity
 float E8M0ToFloat(uint8_t code);    // 2^(code - 127); 255 is NaN
 uint16_t FloatToBF16(float value);  // nearest, ties to even; NaN stays NaN
+uint16_t FloatToF16(float value);   // the same; what is beyond 65504 becomes infinite
 uint8_t FloatToE4M3(float value);   // nearest, ties to even, saturating at 448; NaN becomes 0x7F
 
 }  // namespace minke
