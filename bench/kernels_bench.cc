@@ -225,7 +225,8 @@ void RegisterAll(const KernelSet& set) {
       add(fmt::format("matmul_transposed/{}/{}x128x512", name, rows),
           [&, dtype, rows](benchmark::State& s) { MatMulTransposed(s, set, dtype, rows); });
   }
-  for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ5_0, DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+  for (const DType dtype :
+       {DType::kQ8_0, DType::kQ4_0, DType::kQ5_0, DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
     const std::string name(DTypeName(dtype));
     add("matmul/" + name + "/1x9216x7168", [&, dtype](benchmark::State& s) { MatMul(s, set, dtype, 1, 9216, 7168); });
     add("matmul/" + name + "/128x512x7168", [&, dtype](benchmark::State& s) { MatMul(s, set, dtype, 128, 512, 7168); });

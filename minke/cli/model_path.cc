@@ -105,7 +105,8 @@ Result<ModelPath> FindModel(std::string_view model, const ModelSearch& search) {
   if (IsFile(text)) {
     if (IsGgufPath(text)) return ModelPath{text, "", fs::path(text).stem().string()};
     if (!text.ends_with(".safetensors") && !text.ends_with(".safetensors.index.json")) {
-      return Fail(Code::kInvalidArgument, "{}: not a .safetensors file, its index or a .gguf file: give its folder instead", text);
+      return Fail(Code::kInvalidArgument,
+                  "{}: not a .safetensors file, its index or a .gguf file: give its folder instead", text);
     }
     std::string folder = fs::path(text).parent_path().string();
     if (folder.empty()) folder = ".";

@@ -169,8 +169,8 @@ inline TestWeights MakeTiles(DType dtype, int64_t rows, int64_t cols, Random& ra
 constexpr DType kBlockTypes[] = {DType::kQ8_0, DType::kQ4_0, DType::kQ5_0, DType::kQ5_1,
                                  DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
 
-// Blocks of any codes. Scales are F16 of every size, small where `kind` is kNormal; infinite and NaN among them where it
-// is kNaN.
+// Blocks of any codes. Scales are F16 of every size, small where `kind` is kNormal; infinite and NaN among them where
+// it is kNaN.
 inline TestWeights MakeBlocks(DType dtype, int64_t rows, int64_t cols, Random& random, Kind kind = Kind::kNormal) {
   TestWeights w;
   constexpr int64_t kShift = 1;

@@ -8,7 +8,6 @@
 
 #include "minke/kernels/isa/isa_sets.h"
 #include "minke/tensor/block.h"
-#include "minke/tensor/block.h"
 #include "minke/tensor/dtype.h"
 
 namespace minke {

@@ -2,12 +2,10 @@
 
 #include <cmath>
 
-#include "minke/tensor/safetensors_header.h"
-
 namespace minke {
 namespace {
 
-constexpr int64_t kSigmoid = 2;                  // expert_gating_func; 1 is softmax
+constexpr int64_t kSigmoid = 2;                 // expert_gating_func; 1 is softmax
 constexpr int64_t kSharingContext = 1'048'576;  // glm-dsa: from here on layers share their indexers
 
 // Reads "ARCH.key"; the first problem stays in `status`.
@@ -145,11 +143,15 @@ Result<Json> ConfigOfGguf(const GgufMetadata& metadata, const GgufTensorFacts& f
       keys.IntOr("expert_gating_func", facts.has_correction || !deepseek2 ? kSigmoid : kSigmoid - 1) == kSigmoid;
   const bool v2 = deepseek2 && !sigmoid;
 
-  Json c = {{"model_type", v32 ? "deepseek_v32" : glm ? "glm_moe_dsa" : v2 ? "deepseek_v2" : "deepseek_v3"},
-            {"architectures", {v32   ? "DeepseekV32ForCausalLM"
-                               : glm ? "GlmMoeDsaForCausalLM"
-                               : v2  ? "DeepseekV2ForCausalLM"
-                                     : "DeepseekV3ForCausalLM"}},
+  Json c = {{"model_type", v32   ? "deepseek_v32"
+                           : glm ? "glm_moe_dsa"
+                           : v2  ? "deepseek_v2"
+                                 : "deepseek_v3"},
+            {"architectures",
+             {v32   ? "DeepseekV32ForCausalLM"
+              : glm ? "GlmMoeDsaForCausalLM"
+              : v2  ? "DeepseekV2ForCausalLM"
+                    : "DeepseekV3ForCausalLM"}},
             {"hidden_act", "silu"},
             {"attention_bias", false},
             {"tie_word_embeddings", !facts.has_output}};

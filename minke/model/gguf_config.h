@@ -13,10 +13,10 @@ namespace minke {
 
 // What the tensors say where the metadata does not.
 struct GgufTensorFacts {
-  bool has_output = false;       // else the embedding is the head
-  bool has_correction = false;   // exp_probs_b: a router of DeepSeek-V3's kind
-  bool has_split_kv_b = false;   // attn_k_b: then the lengths of heads are the _mla ones
-  int64_t vocab_size = 0;        // rows of token_embd
+  bool has_output = false;      // else the embedding is the head
+  bool has_correction = false;  // exp_probs_b: a router of DeepSeek-V3's kind
+  bool has_split_kv_b = false;  // attn_k_b: then the lengths of heads are the _mla ones
+  int64_t vocab_size = 0;       // rows of token_embd
 };
 
 // Errors: kUnsupported for another architecture, by name; kDamaged for a key that is missing or of the wrong kind.

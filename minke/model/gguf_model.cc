@@ -6,7 +6,6 @@
 #include "minke/model/gguf_config.h"
 #include "minke/model/gguf_names.h"
 #include "minke/tensor/block.h"
-#include "minke/tensor/safetensors_header.h"
 
 namespace minke {
 namespace {
@@ -121,8 +120,10 @@ Result<GgufModel> OpenGgufModel(const std::string& path) {
                   name, k_b.tensor ? kKeys : kValues);
     const auto &k = k_b.tensor->shape, &v = v_b.tensor->shape;
     if (k.size() != 3 || v.size() != 3 || k[0] != v[0] || k[1] != v[2])
-      return Fail(Code::kDamaged, "{}: tensors {}{} {} and {}{} {} are not one matrix [heads, rank, keys] and one "
-                  "[heads, values, rank]", path, name, kKeys, ShapeText(k), name, kValues, ShapeText(v));
+      return Fail(Code::kDamaged,
+                  "{}: tensors {}{} {} and {}{} {} are not one matrix [heads, rank, keys] and one "
+                  "[heads, values, rank]",
+                  path, name, kKeys, ShapeText(k), name, kValues, ShapeText(v));
     const auto layer = SplitLayerName(prefix + "x", "blk.");
     if (!layer) continue;
     for (size_t i = 0; i < files.parts.size(); ++i)

@@ -16,9 +16,8 @@ class Checkpoint;
 
 class Model {
  public:
-  // `folder` holds config.json and safetensors, or is one .safetensors file or index beside it, or a .gguf file. Errors:
-  // kNotFound,
-  // kDamaged, kUnsupported, each with file and tensor.
+  // `folder` holds config.json and safetensors, or is one .safetensors file or index beside it, or a .gguf file.
+  // Errors: kNotFound, kDamaged, kUnsupported, each with file and tensor.
   static Result<std::unique_ptr<const Model>> Open(const std::string& folder);
   ~Model();
 

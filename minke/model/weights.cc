@@ -68,8 +68,8 @@ class Loader {
       return Fail(Code::kDamaged, "{}: tensor {} is missing (expected shape {}); is a shard absent?",
                   checkpoint_.path(), name, ShapeText(shape));
     if (tensor->shape != shape)
-      return Fail(Code::kDamaged, "{}: tensor {} has shape {}, expected {} by the configuration", checkpoint_.FileOf(name),
-                  name, ShapeText(tensor->shape), ShapeText(shape));
+      return Fail(Code::kDamaged, "{}: tensor {} has shape {}, expected {} by the configuration",
+                  checkpoint_.FileOf(name), name, ShapeText(tensor->shape), ShapeText(shape));
     used_.insert(name);
     return tensor;
   }

@@ -17,8 +17,8 @@ class Checkpoint {
   // index must stay inside the folder (no "..", no absolute path; symbolic links as in the hub's cache are fine).
   static Result<std::unique_ptr<Checkpoint>> Open(const std::string& path);
 
-  // Files opened already, whose tensors have the checkpoint's names. `path` is for messages. Errors: kDamaged for a name
-  // that appears twice, and for an empty tensor.
+  // Files opened already, whose tensors have the checkpoint's names. `path` is for messages. Errors: kDamaged for a
+  // name that appears twice, and for an empty tensor.
   static Result<std::unique_ptr<Checkpoint>> Of(std::string path, std::vector<std::unique_ptr<TensorFile>> files);
 
   const std::string& path() const { return path_; }  // of the index, or of the one file

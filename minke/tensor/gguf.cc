@@ -7,7 +7,6 @@
 #include <filesystem>
 
 #include "minke/tensor/block.h"
-#include "minke/tensor/safetensors_header.h"
 
 namespace minke {
 namespace {
@@ -24,15 +23,40 @@ struct TensorType {
   std::optional<DType> dtype;  // nothing: not read
 };
 constexpr std::array<TensorType, 34> kTensorTypes = {{
-    {0, "F32", DType::kF32},      {1, "F16", DType::kF16},    {2, "Q4_0", DType::kQ4_0}, {3, "Q4_1", {}},
-    {6, "Q5_0", DType::kQ5_0},    {7, "Q5_1", DType::kQ5_1},  {8, "Q8_0", DType::kQ8_0}, {9, "Q8_1", {}},
-    {10, "Q2_K", {}},             {11, "Q3_K", {}},           {12, "Q4_K", DType::kQ4_K}, {13, "Q5_K", DType::kQ5_K},
-    {14, "Q6_K", DType::kQ6_K},   {15, "Q8_K", {}},           {16, "IQ2_XXS", {}},       {17, "IQ2_XS", {}},
-    {18, "IQ3_XXS", {}},          {19, "IQ1_S", {}},          {20, "IQ4_NL", {}},        {21, "IQ3_S", {}},
-    {22, "IQ2_S", {}},            {23, "IQ4_XS", {}},         {24, "I8", {}},            {25, "I16", {}},
-    {26, "I32", {}},              {27, "I64", {}},            {28, "F64", {}},           {29, "IQ1_M", {}},
-    {30, "BF16", DType::kBF16},   {34, "TQ1_0", {}},          {35, "TQ2_0", {}},         {39, "MXFP4", {}},
-    {40, "NVFP4", {}},            {41, "Q1_0", {}},
+    {0, "F32", DType::kF32},
+    {1, "F16", DType::kF16},
+    {2, "Q4_0", DType::kQ4_0},
+    {3, "Q4_1", {}},
+    {6, "Q5_0", DType::kQ5_0},
+    {7, "Q5_1", DType::kQ5_1},
+    {8, "Q8_0", DType::kQ8_0},
+    {9, "Q8_1", {}},
+    {10, "Q2_K", {}},
+    {11, "Q3_K", {}},
+    {12, "Q4_K", DType::kQ4_K},
+    {13, "Q5_K", DType::kQ5_K},
+    {14, "Q6_K", DType::kQ6_K},
+    {15, "Q8_K", {}},
+    {16, "IQ2_XXS", {}},
+    {17, "IQ2_XS", {}},
+    {18, "IQ3_XXS", {}},
+    {19, "IQ1_S", {}},
+    {20, "IQ4_NL", {}},
+    {21, "IQ3_S", {}},
+    {22, "IQ2_S", {}},
+    {23, "IQ4_XS", {}},
+    {24, "I8", {}},
+    {25, "I16", {}},
+    {26, "I32", {}},
+    {27, "I64", {}},
+    {28, "F64", {}},
+    {29, "IQ1_M", {}},
+    {30, "BF16", DType::kBF16},
+    {34, "TQ1_0", {}},
+    {35, "TQ2_0", {}},
+    {39, "MXFP4", {}},
+    {40, "NVFP4", {}},
+    {41, "Q1_0", {}},
 }};
 
 // Bytes of one value; 0 for strings and arrays, whose length stands in the file.
@@ -164,7 +188,8 @@ class Reader {
   Status ReadValue(uint64_t i) {
     const auto key = TakeString();
     if (!key) return CutShort(fmt::format("the key of metadata value {}", i));
-    if (key->empty() || key->size() > kMaxKeyBytes) return Damaged("metadata value {} has a key of {} bytes", i, key->size());
+    if (key->empty() || key->size() > kMaxKeyBytes)
+      return Damaged("metadata value {} has a key of {} bytes", i, key->size());
     const std::string shown = NameForMessage(*key);
     GgufValue value;
     const auto type = TakeInt(4);
@@ -189,14 +214,16 @@ class Reader {
   Status ReadArray(const std::string& shown, GgufValue& value) {
     const auto type = TakeInt(4), count = TakeInt(8);
     if (!count) return CutShort(shown);
-    if (*type > static_cast<uint64_t>(GgufType::kF64)) return Damaged("{} has the unknown element type {}", shown, *type);
+    if (*type > static_cast<uint64_t>(GgufType::kF64))
+      return Damaged("{} has the unknown element type {}", shown, *type);
     value.element_type = static_cast<GgufType>(*type);
     if (value.element_type == GgufType::kArray)
       return Fail(Code::kUnsupported, "{}: {} is an array of arrays, which minke does not read", where_, shown);
     const bool strings = value.element_type == GgufType::kString;
     const auto element = static_cast<uint64_t>(strings ? 8 : SizeOf(value.element_type));
     if (*count > left() / element)
-      return Damaged("{} states {} elements, more than the rest of the file can hold; was it cut short?", shown, *count);
+      return Damaged("{} states {} elements, more than the rest of the file can hold; was it cut short?", shown,
+                     *count);
     value.count = static_cast<int64_t>(*count);
     const uint64_t begin = at_;
     if (strings) {
@@ -212,11 +239,13 @@ class Reader {
   Status ReadTensor(uint64_t i) {
     const auto name = TakeString();
     if (!name) return CutShort(fmt::format("the name of tensor {}", i));
-    if (name->empty() || name->size() > kMaxNameBytes) return Damaged("tensor {} has a name of {} bytes", i, name->size());
+    if (name->empty() || name->size() > kMaxNameBytes)
+      return Damaged("tensor {} has a name of {} bytes", i, name->size());
     const std::string shown = NameForMessage(*name);
     const auto rank = TakeInt(4);
     if (!rank) return CutShort("tensor " + shown);
-    if (*rank < 1 || *rank > kMaxRank) return Damaged("tensor {} has {} dimensions, expected 1 to {}", shown, *rank, kMaxRank);
+    if (*rank < 1 || *rank > kMaxRank)
+      return Damaged("tensor {} has {} dimensions, expected 1 to {}", shown, *rank, kMaxRank);
     Entry entry = {std::string(*name), DType::kF32, {}, 0, 0};
     int64_t elements = 1;
     for (uint64_t d = 0; d < *rank; ++d) {
@@ -232,9 +261,10 @@ class Reader {
     if (!offset) return CutShort("tensor " + shown);
     const auto* known = std::ranges::find(kTensorTypes, static_cast<uint32_t>(*type), &TensorType::number);
     if (known == kTensorTypes.end() || !known->dtype)
-      return Fail(Code::kUnsupported, "{}: tensor {} is of the type {}; minke reads F32, F16, BF16, Q8_0, Q6_K, Q5_K, "
-                  "Q5_1, Q5_0, Q4_K and Q4_0", where_, shown,
-                  known == kTensorTypes.end() ? fmt::format("{}", *type) : std::string(known->name));
+      return Fail(Code::kUnsupported,
+                  "{}: tensor {} is of the type {}; minke reads F32, F16, BF16, Q8_0, Q6_K, Q5_K, "
+                  "Q5_1, Q5_0, Q4_K and Q4_0",
+                  where_, shown, known == kTensorTypes.end() ? fmt::format("{}", *type) : std::string(known->name));
     entry.dtype = *known->dtype;
     const int64_t cols = entry.shape.back();
     if (IsBlocked(entry.dtype) && cols % BlockCols(entry.dtype) != 0)
@@ -242,7 +272,8 @@ class Reader {
                      BlockCols(entry.dtype));
     entry.bytes = elements / cols * RowBytes(entry.dtype, cols);
     if (*offset % static_cast<uint64_t>(alignment_) != 0)
-      return Damaged("tensor {} starts at byte {} of the data, which is not a multiple of {}", shown, *offset, alignment_);
+      return Damaged("tensor {} starts at byte {} of the data, which is not a multiple of {}", shown, *offset,
+                     alignment_);
     if (*offset >> 62) return Damaged("tensor {} starts at byte {} of the data, beyond any file", shown, *offset);
     entry.begin = static_cast<int64_t>(*offset);
     entries_.push_back(std::move(entry));
@@ -325,7 +356,8 @@ Result<GgufFiles> OpenGguf(const std::string& path) {
     return files;
   }
   if (count > kMaxParts) return Fail(Code::kDamaged, "{}: split.count is {}, more than {}", path, count, kMaxParts);
-  const std::string ending = fmt::format("-{:05}-of-{:05}.gguf", given.metadata.Int("split.no").value_or(-1) + 1, count);
+  const std::string ending =
+      fmt::format("-{:05}-of-{:05}.gguf", given.metadata.Int("split.no").value_or(-1) + 1, count);
   if (!path.ends_with(ending))
     return Fail(Code::kDamaged, "{}: is a part of a split model, so its name must end with {}", path, ending);
   const std::string stem = path.substr(0, path.size() - kPartForm.size());

@@ -21,7 +21,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     gguf->metadata.String(key);
     if (const auto strings = gguf->metadata.Strings(key)) {
       MINKE_CHECK(static_cast<int64_t>(strings->size()) == value.count);
-      for (const std::string_view text : *strings) MINKE_CHECK(text.empty() || (text.data() >= begin && text.data() + text.size() <= begin + size));
+      for (const std::string_view text : *strings)
+        MINKE_CHECK(text.empty() || (text.data() >= begin && text.data() + text.size() <= begin + size));
     }
     if (const auto ints = gguf->metadata.Ints(key)) MINKE_CHECK(static_cast<int64_t>(ints->size()) == value.count);
   }

@@ -124,7 +124,8 @@ TEST(Gguf, RefusesWhatItCannotBelieve) {
   ExpectRefused(Start(uint64_t{1} << 60, 0), Code::kDamaged, "states 1152921504606846976 tensors");
   ExpectRefused(Start(0, ~uint64_t{0}), Code::kDamaged, "metadata values, more than");
   ExpectRefused(Start(0, 1).Put(~uint64_t{0}).Data(64), Code::kDamaged, "the key of metadata value 0");
-  ExpectRefused(Start(0, 1).Value("k", static_cast<GgufType>(99), uint64_t{0}), Code::kDamaged, "k has the unknown type 99");
+  ExpectRefused(Start(0, 1).Value("k", static_cast<GgufType>(99), uint64_t{0}), Code::kDamaged,
+                "k has the unknown type 99");
   ExpectRefused(Start(0, 1).Text("k").Put(GgufType::kArray).Put(GgufType::kU64).Put(uint64_t{1} << 61).Data(64),
                 Code::kDamaged, "k states 2305843009213693952 elements");
   ExpectRefused(Start(0, 1).Text("k").Put(GgufType::kArray).Put(GgufType::kArray).Put(uint64_t{1}).Data(64),
@@ -132,7 +133,8 @@ TEST(Gguf, RefusesWhatItCannotBelieve) {
   ExpectRefused(Start(0, 2).Value("k", GgufType::kU8, '\0').Value("k", GgufType::kU8, '\0'), Code::kDamaged,
                 "the key k appears twice");
   for (const uint32_t alignment : {0u, 24u, 1u << 30})
-    ExpectRefused(Start(0, 1).Value("general.alignment", GgufType::kU32, alignment), Code::kDamaged, "general.alignment is");
+    ExpectRefused(Start(0, 1).Value("general.alignment", GgufType::kU32, alignment), Code::kDamaged,
+                  "general.alignment is");
 
   const auto tensor = [](std::vector<uint64_t> dims, uint32_t type, uint64_t offset) {
     return Start(1, 0).Tensor("t", std::move(dims), type, offset).Data(256);
@@ -143,7 +145,8 @@ TEST(Gguf, RefusesWhatItCannotBelieve) {
   ExpectRefused(tensor({64}, 0, uint64_t{1} << 63), Code::kDamaged, "beyond any file");
   ExpectRefused(tensor({8}, 0, 8), Code::kDamaged, "not a multiple of 32");
   ExpectRefused(tensor({8, 0}, 0, 0), Code::kDamaged, "has the dimension 0");
-  ExpectRefused(tensor({uint64_t{1} << 40, uint64_t{1} << 40}, 0, 0), Code::kDamaged, "has the dimension 1099511627776");
+  ExpectRefused(tensor({uint64_t{1} << 40, uint64_t{1} << 40}, 0, 0), Code::kDamaged,
+                "has the dimension 1099511627776");
   ExpectRefused(tensor({}, 0, 0), Code::kDamaged, "has 0 dimensions");
   ExpectRefused(tensor({1, 1, 1, 1, 1}, 0, 0), Code::kDamaged, "has 5 dimensions");
   ExpectRefused(tensor({40}, 8, 0), Code::kDamaged, "rows of 40 values, not a multiple of 32");
@@ -176,7 +179,8 @@ class GgufParts : public testing::Test {
 };
 
 TEST_F(GgufParts, AnyPartOpensAll) {
-  const std::string one = Write("m-00001-of-00002.gguf", Part(0, 2, "a")), two = Write("m-00002-of-00002.gguf", Part(1, 2, "b"));
+  const std::string one = Write("m-00001-of-00002.gguf", Part(0, 2, "a")),
+                    two = Write("m-00002-of-00002.gguf", Part(1, 2, "b"));
   for (const std::string& path : {one, two}) {
     const auto files = OpenGguf(path);
     ASSERT_TRUE(files) << files.error().message;
@@ -199,7 +203,8 @@ TEST_F(GgufParts, APartThatIsMissingOrAnothersIsNamed) {
 
 TEST(GgufVerify, BlocksWithAScaleThatIsNotFinite) {
   const auto pool = ThreadPool::Create(2).value();
-  for (const auto& [dtype, at] : {std::pair{DType::kQ8_0, 0}, {DType::kQ5_1, 2}, {DType::kQ4_K, 2}, {DType::kQ6_K, 208}}) {
+  for (const auto& [dtype, at] :
+       {std::pair{DType::kQ8_0, 0}, {DType::kQ5_1, 2}, {DType::kQ4_K, 2}, {DType::kQ6_K, 208}}) {
     std::vector<std::byte> bytes(static_cast<size_t>(5 * BlockBytes(dtype)), std::byte{0});
     const TensorRef tensor = {dtype, {1, 5 * BlockCols(dtype)}, bytes};
     EXPECT_FALSE(FindBadValues(tensor, ValueRule::kFinite, *pool));

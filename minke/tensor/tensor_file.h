@@ -27,6 +27,9 @@ using TensorMap = std::map<std::string, TensorRef, std::less<>>;
 
 std::string ShapeText(std::span<const int64_t> shape);  // "[80, 192]", for messages
 
+// A name from a file as an error message may show it: one line, no control characters, not endless.
+std::string NameForMessage(std::string_view name);
+
 class TensorFile {
  public:
   explicit TensorFile(MappedFile file, TensorMap tensors = {}) : file_(std::move(file)), tensors_(std::move(tensors)) {}

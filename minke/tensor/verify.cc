@@ -46,9 +46,7 @@ void ScanFloats(const void* data, int64_t begin, int64_t end, Word exponent, Val
 
 // Where in a block its F16 scale lies; in some formats a minimum follows it.
 int64_t ScaleOffset(DType dtype) { return dtype == DType::kQ6_K ? 208 : 0; }
-bool HasMinimumInBlock(DType dtype) {
-  return dtype == DType::kQ5_1 || dtype == DType::kQ4_K || dtype == DType::kQ5_K;
-}
+bool HasMinimumInBlock(DType dtype) { return dtype == DType::kQ5_1 || dtype == DType::kQ4_K || dtype == DType::kQ5_K; }
 
 // Of blocks [begin, end): any code with finite scales is finite.
 void ScanBlocks(const TensorRef& tensor, int64_t begin, int64_t end, BadValues& found) {

@@ -10,7 +10,8 @@ constexpr std::string_view kModel = "gpt2", kPre = "deepseek-v3";
 Json PreTokenizer() {
   Json steps = Json::array();
   for (const std::string_view pattern : kV3Patterns)
-    steps.push_back({{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});
+    steps.push_back(
+        {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});
   steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}});
   return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}};
 }
@@ -54,7 +55,8 @@ Result<TokenizerFile> FileOfLists(const TokenizerLists& lists, std::string_view 
   for (const std::string& merge : lists.merges) {
     const size_t space = merge.find(' ');
     if (space == std::string::npos || merge.find(' ', space + 1) != std::string::npos)
-      return Fail(Code::kDamaged, "{}: merge {} is not two parts and a space", where, DumpJson(Json(merge.substr(0, 80))));
+      return Fail(Code::kDamaged, "{}: merge {} is not two parts and a space", where,
+                  DumpJson(Json(merge.substr(0, 80))));
     file.merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
   }
   const Json byte_level = {

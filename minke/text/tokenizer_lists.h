@@ -14,10 +14,10 @@ namespace minke {
 enum class ListedToken : int64_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
 
 struct TokenizerLists {
-  std::string model, pre;            // "gpt2"; "deepseek-v3"
-  std::vector<std::string> tokens;   // by id: in the byte alphabet, control and user-defined ones as they are
-  std::vector<int64_t> types;        // by id, ListedToken
-  std::vector<std::string> merges;   // "a b"
+  std::string model, pre;           // "gpt2"; "deepseek-v3"
+  std::vector<std::string> tokens;  // by id: in the byte alphabet, control and user-defined ones as they are
+  std::vector<int64_t> types;       // by id, ListedToken
+  std::vector<std::string> merges;  // "a b"
 };
 
 // Errors: kUnsupported for a model or pre-tokenizer that Tokenizer does not compute, by name; kDamaged.
