@@ -1,6 +1,8 @@
 """GGUF files, written by the `gguf` package: minke computes with them what it computes with the same numbers as safetensors."""
 
 import json
+import subprocess
+import sys
 
 import gguf
 import numpy as np
@@ -299,3 +301,21 @@ def test_what_convert_refuses(nano_gguf, tmp_path):
     refused(2, "exists; remove it", "convert", "nano", tmp_path)
     refused(2, "is for --to gguf", "convert", "nano", tmp_path / "x", "--dtype", "q8_0")
     assert not (tmp_path / "x").exists() and not (tmp_path / "x.partial").exists()
+
+
+def test_the_file_is_that_of_the_converter_that_llama_cpp_reads(tmp_path):
+    """bench/peers runs llama.cpp on the files of its own converter: the same tensors and the same configuration."""
+    out = tmp_path / "theirs.gguf"
+    subprocess.run([sys.executable, support.ROOT / "bench" / "peers" / "to_gguf.py", support.NANO, out], check=True)
+    support.minke("convert", "nano", tmp_path / "ours.gguf", "--to", "gguf")
+    theirs, ours = gguf.GGUFReader(out), gguf.GGUFReader(tmp_path / "ours.gguf")
+    expected = {tensor.name: tensor for tensor in theirs.tensors}
+    assert expected.keys() == {tensor.name for tensor in ours.tensors}
+    for tensor in ours.tensors:
+        same = expected[tensor.name]
+        assert tensor.tensor_type == same.tensor_type and np.array_equal(tensor.shape, same.shape), tensor.name
+        assert np.array_equal(tensor.data, same.data), tensor.name
+
+    def config(reader):
+        return {key: field.contents() for key, field in reader.fields.items() if key.startswith(("deepseek32.", "general.arch"))}
+    assert config(ours) == config(theirs)
