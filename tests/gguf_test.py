@@ -139,9 +139,6 @@ def test_the_tokenizer_and_template_are_those_of_the_folder(nano_gguf):
     assert report["tokenizer"]["tokens"] == plain["tokenizer"]["tokens"]
     assert report["prompt_format"] == plain["prompt_format"]
     assert report["architecture"] | {"mtp_layers": 1, "parameters_mtp": 0, "parameters_by_config": 0} == plain["architecture"] | {"parameters_mtp": 0, "parameters_by_config": 0}
-    perplexity = [json.loads(support.minke("score", model, "--text", support.NANO / "sample.txt", "--json").stdout)["perplexity"]
-                  for model in (nano_gguf, "nano")]
-    assert perplexity[0] == perplexity[1]
 
 
 def test_other_tokenizers_are_refused_by_name(wide, tmp_path):
@@ -319,3 +316,13 @@ def test_the_file_is_that_of_the_converter_that_llama_cpp_reads(tmp_path):
     def config(reader):
         return {key: field.contents() for key, field in reader.fields.items() if key.startswith(("deepseek32.", "general.arch"))}
     assert config(ours) == config(theirs)
+
+
+def test_other_verbs_take_the_file(nano_gguf, tmp_path):
+    sample = tmp_path / "sample.txt"
+    sample.write_text((support.NANO / "sample.txt").read_text()[:1000])
+    rows = [json.loads(support.minke("perplexity", model, "-f", sample, "--json").stdout)["rows"][0] for model in (nano_gguf, "nano")]
+    assert rows[0]["perplexity"] == rows[1]["perplexity"] > 1
+    answers = [support.minke("chat", model, "--temp", "0", "-q", stdin="Reach 45 with the numbers 9 10 5.\n").stdout for model in (nano_gguf, "nano")]
+    assert answers[0] == answers[1] != ""
+    assert support.minke("inspect", nano_gguf, "--verify", "--fit", "100").returncode == 0
