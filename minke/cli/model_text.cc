@@ -11,6 +11,10 @@ Result<TokenizerLists> TokenizerListsOf(const GgufMetadata& metadata, std::strin
   const auto model = metadata.String("tokenizer.ggml.model");
   if (!model || *model == "none") return Fail(Code::kNotFound, "{}: has no tokenizer", where);
   const auto tokens = metadata.Strings("tokenizer.ggml.tokens"), merges = metadata.Strings("tokenizer.ggml.merges");
+  constexpr size_t kMost = size_t{1} << 20;  // before they are copied; Tokenizer takes no more either
+  if ((tokens && tokens->size() > kMost) || (merges && merges->size() > 4 * kMost))
+    return Fail(Code::kDamaged, "{}: tokenizer.ggml has more than {} tokens, or four times as many merges", where,
+                kMost);
   const auto types = metadata.Ints("tokenizer.ggml.token_type");
   TokenizerLists lists;
   lists.model = *model;

@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::string_view kKeys = "attn_k_b.weight", kValues = "attn_v_b.weight", kWhole = "attn_kv_b.weight";
 
+constexpr int64_t kMaxExperts = 1 << 14;  // as in config.cc
+
 bool IsHalf(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
 
 float ValueAt(const TensorRef& t, int64_t row, int64_t col) {
@@ -66,9 +68,9 @@ Result<TensorMap> Rename(const TensorFile& file) {
       renamed.emplace(known ? known->name : name, tensor);
       continue;
     }
-    if (tensor.shape.size() != 3)
-      return Fail(Code::kDamaged, "{}: tensor {} has the shape {}, expected three dimensions, experts first",
-                  file.file().path(), NameForMessage(name), ShapeText(tensor.shape));
+    if (tensor.shape.size() != 3 || tensor.shape[0] > kMaxExperts)
+      return Fail(Code::kDamaged, "{}: tensor {} has the shape {}, expected up to {} experts of two dimensions",
+                  file.file().path(), NameForMessage(name), ShapeText(tensor.shape), kMaxExperts);
     const size_t bytes = tensor.bytes.size() / static_cast<size_t>(tensor.shape[0]);
     for (int64_t e = 0; e < tensor.shape[0]; ++e)
       renamed.emplace(fmt::format(fmt::runtime(known->name), e),

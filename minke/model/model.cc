@@ -12,21 +12,20 @@ namespace minke {
 Model::Model() = default;
 Model::~Model() = default;
 
-Result<std::unique_ptr<const Model>> Model::Open(const std::string& folder) {
+Result<std::unique_ptr<const Model>> Model::Open(const std::string& path) {
   std::unique_ptr<Model> model(new Model);
-  if (IsGgufPath(folder)) {
-    MINKE_ASSIGN(GgufModel gguf, OpenGgufModel(folder));
-    MINKE_ASSIGN(model->config_, ParseModelConfig(DumpJson(gguf.config), folder + ": metadata"));
+  if (IsGgufPath(path)) {
+    MINKE_ASSIGN(GgufModel gguf, OpenGgufModel(path));
+    MINKE_ASSIGN(model->config_, ParseModelConfig(DumpJson(gguf.config), path + ": metadata"));
     model->checkpoint_ = std::move(gguf.checkpoint);
   } else {
     namespace fs = std::filesystem;
     std::error_code ignored;
-    const fs::path path(folder);
-    const fs::path dir = fs::is_directory(path, ignored) ? path : path.parent_path();
+    const fs::path dir = fs::is_directory(path, ignored) ? fs::path(path) : fs::path(path).parent_path();
     const std::string config_path = (dir / "config.json").string();
     MINKE_ASSIGN(const std::string text, ReadFile(config_path, kMaxConfigBytes));
     MINKE_ASSIGN(model->config_, ParseModelConfig(text, config_path));
-    MINKE_ASSIGN(model->checkpoint_, Checkpoint::Open(folder));
+    MINKE_ASSIGN(model->checkpoint_, Checkpoint::Open(path));
   }
   MINKE_ASSIGN(ModelWeights weights, LoadWeights(model->config_, *model->checkpoint_));
   model->weights_ = std::make_unique<ModelWeights>(std::move(weights));

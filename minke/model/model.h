@@ -16,9 +16,9 @@ class Checkpoint;
 
 class Model {
  public:
-  // `folder` holds config.json and safetensors, or is one .safetensors file or index beside it, or a .gguf file.
-  // Errors: kNotFound, kDamaged, kUnsupported, each with file and tensor.
-  static Result<std::unique_ptr<const Model>> Open(const std::string& folder);
+  // `path`: a folder with config.json and safetensors, one .safetensors file or index beside a config.json, or a .gguf
+  // file. Errors: kNotFound, kDamaged, kUnsupported, each with file and tensor.
+  static Result<std::unique_ptr<const Model>> Open(const std::string& path);
   ~Model();
 
   const ModelConfig& config() const { return config_; }

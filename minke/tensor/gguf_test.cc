@@ -122,6 +122,7 @@ TEST(Gguf, RefusesWhatItCannotBelieve) {
   ExpectRefused(Start(0, 0, 1), Code::kUnsupported, "version 1");
   ExpectRefused(Start(0, 0, 0x03000000), Code::kUnsupported, "big-endian");
   ExpectRefused(Start(uint64_t{1} << 60, 0), Code::kDamaged, "states 1152921504606846976 tensors");
+  ExpectRefused(Start(0, 70000).Data(1 << 20), Code::kDamaged, "or than 65536");
   ExpectRefused(Start(0, ~uint64_t{0}), Code::kDamaged, "metadata values, more than");
   ExpectRefused(Start(0, 1).Put(~uint64_t{0}).Data(64), Code::kDamaged, "the key of metadata value 0");
   ExpectRefused(Start(0, 1).Value("k", static_cast<GgufType>(99), uint64_t{0}), Code::kDamaged,
