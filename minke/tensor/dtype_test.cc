@@ -49,7 +49,9 @@ TEST_F(DTypeGolden, EncodesE4M3) {
 TEST(DType, F16RoundTripsAndRoundsToNearest) {
   for (uint32_t bits = 0; bits < 0x10000; ++bits) {
     const float value = F16ToFloat(static_cast<uint16_t>(bits));
-    if (!std::isnan(value)) ASSERT_EQ(FloatToF16(value), bits);
+    if (!std::isnan(value)) {
+      ASSERT_EQ(FloatToF16(value), bits);
+    }
   }
   EXPECT_TRUE(std::isnan(F16ToFloat(FloatToF16(kNan))));
   for (uint32_t bits = 0; bits < 0x7BFF; ++bits) {
