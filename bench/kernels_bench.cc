@@ -63,6 +63,11 @@ struct Weights {
 
 Weights MakeWeights(DType dtype, int64_t rows, int64_t cols) {
   Weights w;
+  if (IsBlocked(dtype)) {
+    w.bytes.assign(static_cast<size_t>(rows * RowBytes(dtype, cols)), 0x21);  // an F16 of 0x2121 is 0.01
+    w.view = {.dtype = dtype, .data = w.bytes.data(), .rows = rows, .cols = cols};
+    return w;
+  }
   w.bytes.resize(static_cast<size_t>(rows * cols * ElementBytes(dtype)));
   const std::vector<float> values = RandomFloats(8192);
   for (int64_t i = 0; i < rows * cols; ++i) {
@@ -223,6 +228,14 @@ void RegisterAll(const KernelSet& set) {
     for (const int64_t rows : {1, 64})
       add(fmt::format("matmul_transposed/{}/{}x128x512", name, rows),
           [&, dtype, rows](benchmark::State& s) { MatMulTransposed(s, set, dtype, rows); });
+  }
+  for (const DType dtype :
+       {DType::kQ8_0, DType::kQ4_0, DType::kQ5_0, DType::kQ5_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+    const std::string name(DTypeName(dtype));
+    add("matmul/" + name + "/1x9216x7168", [&, dtype](benchmark::State& s) { MatMul(s, set, dtype, 1, 9216, 7168); });
+    add("matmul/" + name + "/128x512x7168", [&, dtype](benchmark::State& s) { MatMul(s, set, dtype, 128, 512, 7168); });
+    add("matmul_transposed/" + name + "/1x128x512",
+        [&, dtype](benchmark::State& s) { MatMulTransposed(s, set, dtype, 1); });
   }
   for (const DType dtype : {DType::kQ8, DType::kQ6, DType::kQ4}) {
     const std::string name(DTypeName(dtype));

@@ -92,6 +92,13 @@ Status WriteFileAtomic(const std::string& path, std::span<const std::byte> bytes
 }
 
 Status WriteFileAtomic(const std::string& path, std::span<const std::span<const std::byte>> pieces) {
+  return WriteFileAtomic(path, [&](const AppendFn& append) -> Status {
+    for (const std::span<const std::byte> piece : pieces) MINKE_TRY(append(piece));
+    return {};
+  });
+}
+
+Status WriteFileAtomic(const std::string& path, const std::function<Status(const AppendFn&)>& produce) {
   namespace fs = std::filesystem;
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
@@ -104,7 +111,7 @@ Status WriteFileAtomic(const std::string& path, std::span<const std::span<const 
   std::string temporary;
   MINKE_ASSIGN(Fd fd, CreateTemporary(target.parent_path(), temporary));
   const Status written = [&]() -> Status {
-    for (const std::span<const std::byte> piece : pieces) MINKE_TRY(WriteAll(fd.fd, piece, path));
+    MINKE_TRY(produce([&](std::span<const std::byte> piece) { return WriteAll(fd.fd, piece, path); }));
     if (::fsync(fd.fd) != 0) return SystemError(path, "write", errno);
     if (::close(std::exchange(fd.fd, -1)) != 0) return SystemError(path, "write", errno);
     if (::rename(temporary.c_str(), target.c_str()) != 0) return SystemError(path, "write", errno);

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -18,6 +19,9 @@ Result<std::string> ReadFile(const std::string& path, int64_t max_bytes);
 Status WriteFileAtomic(const std::string& path, std::span<const std::byte> bytes);
 // The same for a file in pieces, so that large data need not be joined first.
 Status WriteFileAtomic(const std::string& path, std::span<const std::span<const std::byte>> pieces);
+// The same for a file larger than memory: `produce` hands over piece after piece. Its own error leaves nothing behind.
+using AppendFn = std::function<Status(std::span<const std::byte>)>;
+Status WriteFileAtomic(const std::string& path, const std::function<Status(const AppendFn&)>& produce);
 
 // A read-only mapping. If the file shrinks or a page cannot be read, the touched page and all behind it in this
 // mapping turn into zeros instead of ending the process (a SIGBUS handler, installed once, patches our own mappings

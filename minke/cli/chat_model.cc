@@ -1,5 +1,7 @@
 #include "minke/cli/chat_model.h"
 
+#include "minke/cli/model_text.h"
+
 namespace minke {
 
 Message TextMessage(std::string role, std::string content) {
@@ -15,8 +17,8 @@ Result<std::unique_ptr<ChatModel>> ChatModel::Open(const ModelFlags& flags, cons
   chat->kernels_ = options.kernels;
   MINKE_ASSIGN(chat->opened_, OpenModel(flags, context));
   const ModelConfig& config = chat->config();
-  MINKE_ASSIGN(chat->tokenizer_, Tokenizer::Open(chat->opened_.path.folder));
-  MINKE_ASSIGN(chat->choice_, ChooseTemplate(chat->opened_.path.folder, config.model_type));
+  MINKE_ASSIGN(chat->tokenizer_, OpenTokenizer(chat->opened_.path));
+  MINKE_ASSIGN(chat->choice_, ChooseTemplate(chat->opened_.path, config.model_type));
   if (!chat->choice_.is_own)
     context.Warn(chat->choice_.note);
   else if (context.verbose)

@@ -4,6 +4,7 @@
 #include "minke/cli/inspect_report.h"
 #include "minke/cli/prediction.h"
 #include "minke/model/facts.h"
+#include "minke/model/gguf_model.h"
 
 namespace minke {
 namespace {
@@ -33,6 +34,14 @@ Opened OpenParts(const ModelPath& path) {
     return opened;
   } else {
     opened.problems.push_back(std::move(model.error()));
+  }
+  if (IsGgufPath(path.path)) {
+    if (auto gguf = OpenGgufModel(path.path)) {
+      if (auto config = ParseModelConfig(DumpJson(gguf->config), path.path)) opened.config = std::move(*config);
+      opened.own_checkpoint = std::move(gguf->checkpoint);
+      opened.checkpoint = opened.own_checkpoint.get();
+    }
+    return opened;
   }
   const std::string config_path = path.folder + "/config.json";
   if (const auto text = ReadFile(config_path, kMaxConfigBytes))
@@ -65,7 +74,7 @@ Status Inspect(const InspectFlags& flags, CliContext& context) {
     report["architecture"] = ArchitectureJson(c);
     if (c.declared_mtp_layers > c.num_nextn_predict_layers)
       unsupported.push_back(fmt::format("{} MTP layers: the first is used, the others are not", c.declared_mtp_layers));
-    TextFacts text = DescribeText(path.folder, c);
+    TextFacts text = DescribeText(path, c);
     report["tokenizer"] = text.tokenizer;
     report["prompt_format"] = text.prompt_format;
     for (const std::string& lack : text.lacks) unsupported.push_back(lack);

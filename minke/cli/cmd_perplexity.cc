@@ -45,13 +45,13 @@ Result<std::vector<Attention>> ParseAttentions(const std::string& text) {
 
 // Saved logits of another run over the same text.
 struct Base {
-  std::unique_ptr<SafetensorsFile> file;
+  std::unique_ptr<TensorFile> file;
   const TensorRef* logits = nullptr;
 };
 
 Result<Base> OpenBase(const std::string& path, int64_t vocab_size) {
   Base base;
-  MINKE_ASSIGN(base.file, SafetensorsFile::Open(path));
+  MINKE_ASSIGN(base.file, OpenSafetensors(path));
   base.logits = base.file->Find(kLogits);
   if (!base.logits || base.logits->dtype != DType::kF32 || base.logits->shape.size() != 2 ||
       base.logits->shape[1] != vocab_size)

@@ -3,9 +3,10 @@
 
 #include "minke/cli/command.h"
 #include "minke/cli/model_path.h"
+#include "minke/cli/model_text.h"
 #include "minke/cli/terminal.h"
 #include "minke/kernels/kernel_set.h"
-#include "minke/model/quantize_checkpoint.h"
+#include "minke/model/checkpoint_writer.h"
 
 namespace minke {
 namespace {
@@ -57,10 +58,11 @@ Status Quantize(const QuantizeFlags& flags, CliContext& context) {
   }
   MINKE_ASSIGN(const ModelPath path, FindModel(flags.model));
   MINKE_ASSIGN(const auto model, Model::Open(path.path));
+  MINKE_ASSIGN(ModelFiles files, FilesOf(path));
   MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
   MINKE_ASSIGN(const auto pool, ThreadPool::Create(context.ThreadCount()));
   Progress progress("quantizing", "MB", !context.quiet);
-  const auto record = QuantizeCheckpoint(*model, path.folder, flags.out, options, *kernels, *pool,
+  const auto record = QuantizeCheckpoint(*model, std::move(files), flags.out, options, *kernels, *pool,
                                          [&](double done, double total) { progress.Update(done / 1e6, total / 1e6); });
   progress.Clear();
   if (!record) return Fail(record.error());

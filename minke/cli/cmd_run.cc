@@ -8,10 +8,10 @@
 #include "minke/base/json.h"
 #include "minke/cli/answer.h"
 #include "minke/cli/command.h"
+#include "minke/cli/model_text.h"
 #include "minke/cli/sampling_flags.h"
 #include "minke/cli/signals.h"
 #include "minke/cli/terminal.h"
-#include "minke/text/tokenizer_config.h"
 
 namespace minke {
 namespace {
@@ -60,9 +60,9 @@ Result<std::string> ReadPrompt(const RunFlags& flags) {
   return prompt;
 }
 
-// With the begin token in front where tokenizer_config.json asks for it and the text does not have it.
+// With the begin token in front where the model asks for it and the text does not have it.
 Result<std::vector<TokenId>> EncodeRaw(const ChatModel& chat, const std::string& text) {
-  MINKE_ASSIGN(const bool adds_begin, FolderAddsBeginToken(chat.path().folder));
+  MINKE_ASSIGN(const bool adds_begin, AddsBeginToken(chat.path()));
   std::vector<TokenId> ids = chat.tokenizer().Encode(text);
   const std::optional<TokenId> begin = chat.config().bos_token_id;
   if (adds_begin && begin && (ids.empty() || ids[0] != *begin)) ids.insert(ids.begin(), *begin);

@@ -7,8 +7,8 @@
 #include "minke/cli/command.h"
 #include "minke/cli/json_lines.h"
 #include "minke/cli/model_path.h"
+#include "minke/cli/model_text.h"
 #include "minke/text/prompt_json.h"
-#include "minke/text/tokenizer.h"
 
 namespace minke {
 namespace {
@@ -63,13 +63,12 @@ Result<std::string> DecodeLine(const Tokenizer& tokenizer, std::string_view line
 
 Status Tokenize(const TokenizeFlags& flags, CliContext& context) {
   // A tokenizer.json may be named itself, without a model around it.
-  std::string path = flags.model;
+  ModelPath model = {flags.model, flags.model, ""};
   std::error_code ignored;
-  if (!path.ends_with(".json") || !std::filesystem::is_regular_file(path, ignored)) {
-    MINKE_ASSIGN(const ModelPath model, FindModel(flags.model));
-    path = model.folder;
+  if (!flags.model.ends_with(".json") || !std::filesystem::is_regular_file(flags.model, ignored)) {
+    MINKE_ASSIGN(model, FindModel(flags.model));
   }
-  MINKE_ASSIGN(const auto tokenizer, Tokenizer::Open(path));
+  MINKE_ASSIGN(const auto tokenizer, OpenTokenizer(model));
   const auto answer = [&](std::string_view line) {
     return flags.decode ? DecodeLine(*tokenizer, line) : EncodeLine(*tokenizer, !flags.no_markers, line);
   };

@@ -29,7 +29,7 @@
 namespace minke {
 
 inline constexpr const char* kModelHelp =
-    "Folder, .safetensors file or index, hub name org/name[@rev], or the built-in \"nano\"";
+    "Folder, .gguf file, .safetensors file or index, hub name org/name[@rev], or the built-in \"nano\"";
 
 enum class ColorMode { kAuto, kAlways, kNever };
 
@@ -65,6 +65,7 @@ void AddTemplateCommand(FlagSet program, CliContext& context);
 void AddScoreCommand(FlagSet program, CliContext& context);
 void AddPerplexityCommand(FlagSet program, CliContext& context);
 void AddQuantizeCommand(FlagSet program, CliContext& context);
+void AddConvertCommand(FlagSet program, CliContext& context);
 void AddBenchCommand(FlagSet program, CliContext& context);
 void AddDoctorCommand(FlagSet program, CliContext& context);
 

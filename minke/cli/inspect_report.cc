@@ -3,11 +3,10 @@
 #include <algorithm>
 
 #include "minke/cli/fit.h"
+#include "minke/cli/model_text.h"
 #include "minke/cli/terminal.h"
 #include "minke/model/facts.h"
 #include "minke/tensor/verify.h"
-#include "minke/text/chat_template.h"
-#include "minke/text/tokenizer.h"
 
 namespace minke {
 namespace {
@@ -128,19 +127,19 @@ int64_t CountParameters(const Checkpoint& checkpoint) {
   return count;
 }
 
-TextFacts DescribeText(const std::string& folder, const ModelConfig& config) {
+TextFacts DescribeText(const ModelPath& path, const ModelConfig& config) {
   TextFacts facts;
-  if (const auto tokenizer = Tokenizer::Open(folder)) {
+  if (const auto tokenizer = OpenTokenizer(path)) {
     facts.tokenizer = {{"tokens", (*tokenizer)->vocab_size()}};
     if ((*tokenizer)->vocab_size() > config.vocab_size)
-      facts.problem = Fail(Code::kDamaged, "{}: tokenizer.json has ids up to {}, but the model has {} rows", folder,
+      facts.problem = Fail(Code::kDamaged, "{}: the tokenizer has ids up to {}, but the model has {} rows", path.path,
                            (*tokenizer)->vocab_size() - 1, config.vocab_size);
   } else if (tokenizer.error().code == Code::kNotFound) {
-    facts.lacks.push_back("text: there is no tokenizer.json, so run and chat cannot work; score can");
+    facts.lacks.push_back("text: there is no tokenizer, so run and chat cannot work; score can");
   } else {
     facts.problem = Fail(tokenizer.error());
   }
-  if (const auto choice = ChooseTemplate(folder, config.model_type)) {
+  if (const auto choice = ChooseTemplate(path, config.model_type)) {
     facts.prompt_format = {{"name", Name(choice->format)}, {"own", choice->is_own}, {"note", choice->note}};
   } else if (facts.problem) {
     facts.problem = Fail(choice.error());

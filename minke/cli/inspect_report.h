@@ -25,7 +25,7 @@ struct TextFacts {
   std::vector<std::string> lacks;  // what does not work, and why
   Status problem;                  // a tokenizer that is damaged or of a kind that we do not compute
 };
-TextFacts DescribeText(const std::string& folder, const ModelConfig& config);
+TextFacts DescribeText(const ModelPath& path, const ModelConfig& config);
 
 // Reads every byte. Null "bad" entries mean nothing was found. `problem` names the first bad tensor.
 struct Verification {

@@ -6,10 +6,14 @@
 #include <filesystem>
 #include <fstream>
 
+#include "minke/tensor/safetensors.h"
+
 namespace minke {
 namespace {
 
 namespace fs = std::filesystem;
+
+ModelPath FolderPath(const std::string& folder) { return {folder, folder, ""}; }
 
 // A copy of the golden FP8 case whose bytes a test may change.
 class VerifyCheckpointTest : public testing::Test {
@@ -23,7 +27,7 @@ class VerifyCheckpointTest : public testing::Test {
   ~VerifyCheckpointTest() override { fs::remove_all(folder_); }
 
   void Poke(const std::string& tensor, size_t offset, std::string_view bytes) {
-    const auto file = SafetensorsFile::Open(path_).value();
+    const auto file = OpenSafetensors(path_).value();
     const size_t place = static_cast<size_t>(file->Find(tensor)->bytes.data() - file->file().bytes().data()) + offset;
     std::fstream stream(path_, std::ios::in | std::ios::out | std::ios::binary);
     stream.seekp(static_cast<std::streamoff>(place));
@@ -86,7 +90,7 @@ TEST_F(VerifyCheckpointTest, AFileThatShrinksIsNotCalledSound) {
 TEST(InspectReport, NanoForPeopleAndScripts) {
   const auto model = Model::Open(MINKE_MODELS "/nano");
   ASSERT_TRUE(model) << model.error().message;
-  const TextFacts text = DescribeText(MINKE_MODELS "/nano", (*model)->config());
+  const TextFacts text = DescribeText(FolderPath(MINKE_MODELS "/nano"), (*model)->config());
   EXPECT_TRUE(text.problem) << text.problem.error().message;
   EXPECT_TRUE(text.lacks.empty());
   const Json report = {{"version", 1},
@@ -112,7 +116,7 @@ TEST(InspectReport, NanoForPeopleAndScripts) {
 
 TEST(InspectReport, AFolderWithoutTokenizerLacksText) {
   const auto config = ParseModelConfig(R"({"model_type": "deepseek_v32"})", "x").value();
-  const TextFacts text = DescribeText(MINKE_TEST_DATA "/golden/v32", config);
+  const TextFacts text = DescribeText(FolderPath(MINKE_TEST_DATA "/golden/v32"), config);
   EXPECT_TRUE(text.problem);
   ASSERT_EQ(text.lacks.size(), 1u);
   EXPECT_TRUE(text.tokenizer.is_null());
@@ -120,7 +124,7 @@ TEST(InspectReport, AFolderWithoutTokenizerLacksText) {
 
 TEST(InspectReport, ATokenizerLargerThanTheModelIsDamage) {
   auto config = ParseModelConfig(R"({"model_type": "deepseek_v32", "vocab_size": 100})", "x").value();
-  const TextFacts text = DescribeText(MINKE_MODELS "/nano", config);
+  const TextFacts text = DescribeText(FolderPath(MINKE_MODELS "/nano"), config);
   ASSERT_FALSE(text.problem);
   EXPECT_NE(text.problem.error().message.find("the model has 100 rows"), std::string::npos);
 }

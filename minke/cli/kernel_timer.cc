@@ -77,12 +77,12 @@ Result<std::unique_ptr<KernelTimer>> KernelTimer::Create(const Model& model, con
   CacheLayout& layout = timer->layout_;
   const int64_t positions = std::max(most_positions, c.index_topk) + 1, pages = PagePool::PagesFor(positions);
   const int64_t layer_bytes =
-      pages * kPageTokens * (layout.latent_dim + layout.index_width) * static_cast<int64_t>(sizeof(float));
+      pages * kPageTokens * (layout.latent_width() + layout.index_width()) * static_cast<int64_t>(sizeof(float));
   layout.num_layers = std::clamp<int64_t>(budget / layer_bytes, 1, layout.num_layers);
   MINKE_ASSIGN(timer->pages_, PagePool::Create(layout, pages));
   timer->table_ = std::make_unique<PageTable>(*timer->pages_, pages);
   MINKE_TRY(timer->table_->Grow(pages));
-  FillWithRandomRows(*timer->table_, layout, 0, positions, /*seed=*/1, pool);
+  FillWithRandomRows(*timer->table_, layout, 0, positions, /*seed=*/1, kernels, pool);
 
   // A byte that is a usual number in every format, scales included. What is computed does not change the time.
   const auto used = static_cast<int64_t>(CountWork(model, {}).weight_bytes);
@@ -111,8 +111,11 @@ WeightView KernelTimer::NextWeights(const Product& product, int64_t rows) {
 
 PagedRows KernelTimer::NextRows(bool index) {
   next_layer_ = (next_layer_ + 1) % layout_.num_layers;
-  if (index) return {table_->pages().data(), layout_.index_offset(next_layer_), layout_.index_width, kPageTokens};
-  return {table_->pages().data(), layout_.latent_offset(next_layer_), layout_.latent_dim, kPageTokens};
+  if (index)
+    return {table_->pages().data(), layout_.index_offset(next_layer_), layout_.index_width(), kPageTokens,
+            layout_.formats.index_keys};
+  return {table_->pages().data(), layout_.latent_offset(next_layer_), layout_.latent_width(), kPageTokens,
+          layout_.formats.latents};
 }
 
 double KernelTimer::OfProduct(const Product& product) {
@@ -228,7 +231,8 @@ double KernelTimer::OfAttention(int64_t rows, double attended, bool selected, in
       pool.num_threads() == 1 || rows >= 2 * pool.num_threads() ? heads : std::min(heads, kHeadsPerTask);
   const int64_t tasks_per_row = (heads + per_task - 1) / per_task;
   std::vector<float> out(static_cast<size_t>(measured * heads * rc));
-  std::vector<float> scratch(static_cast<size_t>(pool.num_threads() * AttendLatentScratch(heads)));
+  const int64_t scratch_floats = AttendLatentScratch(layout_.formats.latents, heads, rc, dr);
+  std::vector<float> scratch(static_cast<size_t>(pool.num_threads() * scratch_floats));
   std::vector<float> q(static_cast<size_t>(heads * (rc + dr)), 0.1f);
   int64_t turn = 0;
   const double seconds = MedianSeconds([&] {
@@ -238,7 +242,7 @@ double KernelTimer::OfAttention(int64_t rows, double attended, bool selected, in
       const int64_t row = task / tasks_per_row, h = task % tasks_per_row * per_task;
       kernels_.attend_latent(q.data() + h * (rc + dr), std::min(per_task, heads - h), rc, dr, cached,
                              selected ? sets.data() + (turn + row) % kSets * count : nullptr, count, 0.1f,
-                             out.data() + (row * heads + h) * rc, scratch.data() + worker * AttendLatentScratch(heads));
+                             out.data() + (row * heads + h) * rc, scratch.data() + worker * scratch_floats);
     });
     WaitFor(out.data(), q.data());
   });

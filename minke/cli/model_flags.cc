@@ -98,7 +98,7 @@ Result<OpenedModel> OpenModel(const ModelFlags& flags, const CliContext& context
   MINKE_ASSIGN(const ModelOptions options, flags.model_options());
   MINKE_ASSIGN(opened.model, Model::Open(opened.path.path, options));
   if (const auto& unused = UnusedTensors(*opened.model); !unused.empty()) {
-    context.Warn(fmt::format("{}: {} tensors are not used, {} the first: config.json does not call for them",
+    context.Warn(fmt::format("{}: {} tensors are not used, {} the first: its configuration does not call for them",
                              opened.path.name, unused.size(), unused.front()));
   }
   if (context.verbose) context.Note(fmt::format("model {}: {}", opened.path.name, opened.path.path));

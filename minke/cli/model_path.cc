@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "minke/base/file.h"
+#include "minke/tensor/gguf.h"
 
 namespace minke {
 namespace {
@@ -102,8 +103,10 @@ Result<ModelPath> FindModel(std::string_view model, const ModelSearch& search) {
   }
   if (IsFolder(text)) return ModelPath{text, text, LastName(text)};
   if (IsFile(text)) {
+    if (IsGgufPath(text)) return ModelPath{text, "", fs::path(text).stem().string()};
     if (!text.ends_with(".safetensors") && !text.ends_with(".safetensors.index.json")) {
-      return Fail(Code::kInvalidArgument, "{}: not a .safetensors file or index: give its folder instead", text);
+      return Fail(Code::kInvalidArgument,
+                  "{}: not a .safetensors file, its index or a .gguf file: give its folder instead", text);
     }
     std::string folder = fs::path(text).parent_path().string();
     if (folder.empty()) folder = ".";

@@ -10,8 +10,8 @@
 namespace minke {
 
 struct ModelPath {
-  std::string path;    // what Model::Open takes: the folder, the .safetensors file or the index
-  std::string folder;  // where config.json and tokenizer.json lie
+  std::string path;    // what Model::Open takes: the folder, the .safetensors file or index, the .gguf file
+  std::string folder;  // where config.json and tokenizer.json lie; empty where a .gguf file holds all
   std::string name;    // for people: "nano", "org/name", or the folder's own name
 };
 

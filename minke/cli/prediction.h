@@ -1,6 +1,6 @@
 // How fast a model will read and write on this machine, before it runs: the counts of a step (minke/model/work.h), each
 // at the rate at which its kernel was timed here (kernel_timer.h). `minke bench` measures the same points;
-// bench/prediction.py compares. One sequence, sparse attention where the model has it, exact index scores.
+// bench/prediction.py compares. One sequence, sparse attention where the model has it, a cache in F32.
 #pragma once
 
 #include <span>

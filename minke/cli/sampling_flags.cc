@@ -26,6 +26,7 @@ Result<LogitBias> ParseBias(const std::string& text) {
 // What the checkpoint's authors recommend; only these three fields, and only where the user said nothing. Values that
 // no request may have are the file's fault.
 Status TakeRecommended(const std::string& folder, int64_t vocab_size, SamplingParams& params) {
+  if (folder.empty()) return {};
   const std::string path = folder + "/generation_config.json";
   const auto text = ReadFile(path, int64_t{1} << 20);
   if (!text) return text.error().code == Code::kNotFound ? Status() : Fail(text.error());

@@ -31,7 +31,7 @@ Result<std::vector<TokenId>> ReadIds(const TensorRef& tensor, const std::string&
 }  // namespace
 
 Result<std::vector<ScorePrompt>> ReadScorePrompts(const std::string& path, int64_t vocab_size) {
-  MINKE_ASSIGN(const auto file, SafetensorsFile::Open(path));
+  MINKE_ASSIGN(const auto file, OpenSafetensors(path));
   std::vector<ScorePrompt> prompts;
   const auto add = [&](const TensorRef& tensor, const std::string& suffix) -> Status {
     MINKE_ASSIGN(auto ids, ReadIds(tensor, path + ": input_ids" + suffix, vocab_size));

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "minke/base/file.h"
-#include "minke/text/tokenizer.h"
+#include "minke/cli/model_text.h"
 
 namespace minke {
 namespace {
@@ -24,7 +24,7 @@ Result<Perplexity> MeasurePerplexity(const OpenedModel& opened, const KernelSet&
                                      Progress& progress, const ScoredRowFn& each_row) {
   const ModelConfig& config = opened.model->config();
   MINKE_ASSIGN(const std::string text, ReadFile(path, kMaxTextBytes));
-  MINKE_ASSIGN(const auto tokenizer, Tokenizer::Open(opened.path.folder));
+  MINKE_ASSIGN(const auto tokenizer, OpenTokenizer(opened.path));
   const std::vector<TokenId> ids = tokenizer->Encode(text);
   if (ids.size() < 2) {
     return Fail(Code::kInvalidArgument, "{}: {} tokens: perplexity needs at least two", path, ids.size());
@@ -32,8 +32,8 @@ Result<Perplexity> MeasurePerplexity(const OpenedModel& opened, const KernelSet&
   for (const TokenId id : ids) {
     if (id >= config.vocab_size) {
       return Fail(Code::kDamaged,
-                  "{}: tokenizer.json gives id {}, but the model has {} rows: they do not belong together",
-                  opened.path.folder, id, config.vocab_size);
+                  "{}: the tokenizer gives id {}, but the model has {} rows: they do not belong together",
+                  opened.path.path, id, config.vocab_size);
     }
   }
   const size_t window = static_cast<size_t>(cut.window);

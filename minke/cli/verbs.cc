@@ -11,6 +11,7 @@ void AddVerbs(FlagSet program, CliContext& context) {
   AddScoreCommand(program, context);
   AddPerplexityCommand(program, context);
   AddQuantizeCommand(program, context);
+  AddConvertCommand(program, context);
   AddBenchCommand(program, context);
   AddDoctorCommand(program, context);
 }

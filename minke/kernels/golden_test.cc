@@ -12,7 +12,7 @@ namespace {
 class Golden : public testing::Test {
  protected:
   void SetUp() override {
-    auto file = SafetensorsFile::Open(MINKE_TEST_DATA "/golden/units/units.safetensors");
+    auto file = OpenSafetensors(MINKE_TEST_DATA "/golden/units/units.safetensors");
     ASSERT_TRUE(file) << file.error().message;
     file_ = std::move(*file);
   }
@@ -33,7 +33,7 @@ class Golden : public testing::Test {
   }
 
  private:
-  std::unique_ptr<SafetensorsFile> file_;
+  std::unique_ptr<TensorFile> file_;
 };
 
 TEST_F(Golden, BothRopePairings) {

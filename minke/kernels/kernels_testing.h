@@ -166,4 +166,28 @@ inline TestWeights MakeTiles(DType dtype, int64_t rows, int64_t cols, Random& ra
   return w;
 }
 
+constexpr DType kBlockTypes[] = {DType::kQ8_0, DType::kQ4_0, DType::kQ5_0, DType::kQ5_1,
+                                 DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+
+// Blocks of any codes. Scales are F16 of every size, small where `kind` is kNormal; infinite and NaN among them where
+// it is kNaN.
+inline TestWeights MakeBlocks(DType dtype, int64_t rows, int64_t cols, Random& random, Kind kind = Kind::kNormal) {
+  TestWeights w;
+  constexpr int64_t kShift = 1;
+  const int64_t blocks = rows * cols / BlockCols(dtype), bytes = BlockBytes(dtype);
+  w.bytes.resize(static_cast<size_t>(blocks * bytes + kShift));
+  for (uint8_t& byte : w.bytes) byte = static_cast<uint8_t>(random.Below(256));
+  const bool minimum = dtype == DType::kQ5_1 || dtype == DType::kQ4_K || dtype == DType::kQ5_K;
+  for (int64_t b = 0; b < blocks; ++b)
+    for (int64_t i = 0; i <= (minimum ? 1 : 0); ++i) {
+      auto bits = static_cast<uint16_t>(random.Below(0x7C00) | random.Below(2) << 15);
+      if (kind == Kind::kNormal) bits = static_cast<uint16_t>((bits & 0x83FF) | 0x2000);  // 2^-7 .. 2^-6
+      if (kind == Kind::kDenormal) bits &= 0x83FF;
+      if (kind == Kind::kNaN && random.Below(5) == 0) bits = static_cast<uint16_t>(random.Below(2) ? 0x7C00 : 0x7E01);
+      std::memcpy(w.bytes.data() + kShift + b * bytes + (dtype == DType::kQ6_K ? 208 : 0) + 2 * i, &bits, sizeof bits);
+    }
+  w.view = {.dtype = dtype, .data = w.bytes.data() + kShift, .rows = rows, .cols = cols};
+  return w;
+}
+
 }  // namespace minke

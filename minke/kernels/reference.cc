@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "minke/kernels/isa/isa_sets.h"
+#include "minke/tensor/block.h"
 #include "minke/tensor/dtype.h"
 
 namespace minke {
@@ -21,8 +22,12 @@ T Load(const void* data, int64_t i) {
   return value;
 }
 
-// Element (r, c) without its block scale.
+// Element (r, c) without the scale of an FP8 block.
 float StoredValue(const WeightView& w, int64_t r, int64_t c) {
+  if (IsBlocked(w.dtype)) {
+    const int64_t cols = BlockCols(w.dtype);
+    return BlockValue(w.dtype, static_cast<const char*>(w.row(r)) + c / cols * BlockBytes(w.dtype), c % cols);
+  }
   const int64_t i = r * w.cols + c;
   switch (w.dtype) {
     case DType::kF32:

@@ -25,7 +25,7 @@ struct GoldenTensor {
 // Every tensor of a file as plain vectors. F32, I32 and I64 only.
 inline std::map<std::string, GoldenTensor> ReadGolden(const std::string& path) {
   std::map<std::string, GoldenTensor> golden;
-  auto file = SafetensorsFile::Open(path);
+  auto file = OpenSafetensors(path);
   EXPECT_TRUE(file) << file.error().message;
   if (!file) return golden;
   for (const auto& [name, tensor] : (*file)->tensors()) {

@@ -7,6 +7,7 @@
 #include "minke/base/available_memory.h"
 #include "minke/base/file.h"
 #include "minke/model/facts.h"
+#include "minke/model/gguf_model.h"
 #include "minke/model/weight_source.h"
 #include "minke/model/weights.h"
 #include "minke/tensor/checkpoint.h"
@@ -22,18 +23,22 @@ double Megabytes(int64_t bytes) { return static_cast<double>(bytes) / 1e6; }
 Model::Model() = default;
 Model::~Model() = default;
 
-Result<std::unique_ptr<const Model>> Model::Open(const std::string& folder, const ModelOptions& options) {
-  namespace fs = std::filesystem;
-  std::error_code ignored;
-  const fs::path path(folder);
-  const fs::path dir = fs::is_directory(path, ignored) ? path : path.parent_path();
-  const std::string config_path = (dir / "config.json").string();
-  MINKE_ASSIGN(const std::string text, ReadFile(config_path, kMaxConfigBytes));
-
+Result<std::unique_ptr<const Model>> Model::Open(const std::string& path, const ModelOptions& options) {
   std::unique_ptr<Model> model(new Model);
   model->options_ = options;
-  MINKE_ASSIGN(model->config_, ParseModelConfig(text, config_path));
-  MINKE_ASSIGN(model->checkpoint_, Checkpoint::Open(folder));
+  if (IsGgufPath(path)) {
+    MINKE_ASSIGN(GgufModel gguf, OpenGgufModel(path));
+    MINKE_ASSIGN(model->config_, ParseModelConfig(DumpJson(gguf.config), path + ": metadata"));
+    model->checkpoint_ = std::move(gguf.checkpoint);
+  } else {
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    const fs::path dir = fs::is_directory(path, ignored) ? fs::path(path) : fs::path(path).parent_path();
+    const std::string config_path = (dir / "config.json").string();
+    MINKE_ASSIGN(const std::string text, ReadFile(config_path, kMaxConfigBytes));
+    MINKE_ASSIGN(model->config_, ParseModelConfig(text, config_path));
+    MINKE_ASSIGN(model->checkpoint_, Checkpoint::Open(path));
+  }
   MINKE_ASSIGN(ModelWeights weights, LoadWeights(model->config_, *model->checkpoint_));
   model->weights_ = std::make_unique<ModelWeights>(std::move(weights));
   if (options.load != Load::kMmap) {

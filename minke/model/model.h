@@ -33,9 +33,10 @@ struct ModelOptions {
 
 class Model {
  public:
-  // `folder` holds config.json and safetensors (or is one .safetensors file or index beside it). Errors: kNotFound,
-  // kDamaged, kUnsupported, each with file and tensor; kNoMemory when the weights are to be read and do not fit.
-  static Result<std::unique_ptr<const Model>> Open(const std::string& folder, const ModelOptions& options = {});
+  // `path`: a folder with config.json and safetensors, one .safetensors file or index beside a config.json, or a .gguf
+  // file. Errors: kNotFound, kDamaged, kUnsupported, each with file and tensor; kNoMemory when the weights are to be read
+  // and do not fit.
+  static Result<std::unique_ptr<const Model>> Open(const std::string& path, const ModelOptions& options = {});
   ~Model();
 
   const ModelConfig& config() const { return config_; }

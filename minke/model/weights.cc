@@ -68,8 +68,8 @@ class Loader {
       return Fail(Code::kDamaged, "{}: tensor {} is missing (expected shape {}); is a shard absent?",
                   checkpoint_.path(), name, ShapeText(shape));
     if (tensor->shape != shape)
-      return Fail(Code::kDamaged, "{}: tensor {} has shape {}, expected {} by config.json", checkpoint_.FileOf(name),
-                  name, ShapeText(tensor->shape), ShapeText(shape));
+      return Fail(Code::kDamaged, "{}: tensor {} has shape {}, expected {} by the configuration",
+                  checkpoint_.FileOf(name), name, ShapeText(tensor->shape), ShapeText(shape));
     used_.insert(name);
     return tensor;
   }
@@ -85,6 +85,7 @@ class Loader {
       case DType::kF8E4M3:
         break;
       default:
+        if (IsBlocked(tensor->dtype)) break;
         return Fail(Code::kUnsupported, "{}: tensor {} is {}; weights must be F32, F16, BF16 or F8_E4M3",
                     checkpoint_.FileOf(name), name, DTypeName(tensor->dtype));
     }

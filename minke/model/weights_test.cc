@@ -34,7 +34,7 @@ class WeightsTest : public testing::Test {
   WeightsTest() {
     std::string name = (fs::temp_directory_path() / "minke_weights_test_XXXXXX").string();
     folder_ = ::mkdtemp(name.data());
-    golden_ = SafetensorsFile::Open(MINKE_TEST_DATA "/golden/v32_fp8/model.safetensors").value();
+    golden_ = OpenSafetensors(MINKE_TEST_DATA "/golden/v32_fp8/model.safetensors").value();
     fs::copy(MINKE_TEST_DATA "/golden/v32_fp8/config.json", folder_ / "config.json");
     for (const auto& [tensor_name, tensor] : golden_->tensors())
       tensors_[tensor_name] = {
@@ -60,7 +60,7 @@ class WeightsTest : public testing::Test {
   }
 
   fs::path folder_;
-  std::unique_ptr<SafetensorsFile> golden_;
+  std::unique_ptr<TensorFile> golden_;
   std::map<std::string, TensorToWrite> tensors_;
   std::vector<std::vector<std::byte>> kept_;
 };

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "minke/base/json.h"
+#include "minke/tensor/safetensors.h"
 #include "minke/tensor/safetensors_header.h"
 
 namespace minke {
@@ -76,20 +77,8 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
   auto checkpoint = std::make_unique<Checkpoint>();
   checkpoint->path_ = entry.string();
   const auto add = [&](const std::string& file_path) -> Status {
-    MINKE_ASSIGN(auto file, SafetensorsFile::Open(file_path));
-    const int number = static_cast<int>(checkpoint->files_.size());
-    checkpoint->files_.push_back(std::move(file));
-    for (const auto& [name, tensor] : checkpoint->files_.back()->tensors()) {
-      // The format allows it, but no weight is empty.
-      if (tensor.bytes.empty())
-        return Fail(Code::kDamaged, "{}: tensor {} has the shape {}, so it holds nothing", file_path,
-                    NameForMessage(name), ShapeText(tensor.shape));
-      const auto [place, added] = checkpoint->tensors_.emplace(name, std::pair(&tensor, number));
-      if (!added)
-        return Fail(Code::kDamaged, "{}: tensor {} is also in {}", file_path, NameForMessage(name),
-                    checkpoint->FileOf(name));
-    }
-    return {};
+    MINKE_ASSIGN(auto file, OpenSafetensors(file_path));
+    return checkpoint->Add(std::move(file));
   };
   if (entry.extension() != ".json") {
     MINKE_TRY(add(entry.string()));
@@ -113,6 +102,30 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
                   NameForMessage(index.shards[static_cast<size_t>(shard)]));
   }
   return checkpoint;
+}
+
+Result<std::unique_ptr<Checkpoint>> Checkpoint::Of(std::string path, std::vector<std::unique_ptr<TensorFile>> files) {
+  auto checkpoint = std::make_unique<Checkpoint>();
+  checkpoint->path_ = std::move(path);
+  for (auto& file : files) MINKE_TRY(checkpoint->Add(std::move(file)));
+  return checkpoint;
+}
+
+Status Checkpoint::Add(std::unique_ptr<TensorFile> added) {
+  const int number = static_cast<int>(files_.size());
+  files_.push_back(std::move(added));
+  const TensorFile& file = *files_.back();
+  for (const auto& [name, tensor] : file.tensors()) {
+    // The format allows it, but no weight is empty.
+    if (tensor.bytes.empty())
+      return Fail(Code::kDamaged, "{}: tensor {} has the shape {}, so it holds nothing", file.file().path(),
+                  NameForMessage(name), ShapeText(tensor.shape));
+    const auto [place, is_new] = tensors_.emplace(name, std::pair(&tensor, number));
+    if (!is_new)
+      return Fail(Code::kDamaged, "{}: tensor {} is also in {}", file.file().path(), NameForMessage(name),
+                  FileOf(name));
+  }
+  return {};
 }
 
 const TensorRef* Checkpoint::Find(std::string_view name) const {

@@ -21,14 +21,26 @@ constexpr std::array<std::pair<std::string_view, DType>, 12> kNames = {{
     {"U8", DType::kU8},
     {"BOOL", DType::kBool},
 }};
+// Of what no safetensors file holds.
+constexpr std::array<std::pair<std::string_view, DType>, 10> kOtherNames = {{
+    {"Q8", DType::kQ8},
+    {"Q6", DType::kQ6},
+    {"Q4", DType::kQ4},
+    {"Q8_0", DType::kQ8_0},
+    {"Q4_0", DType::kQ4_0},
+    {"Q5_0", DType::kQ5_0},
+    {"Q5_1", DType::kQ5_1},
+    {"Q4_K", DType::kQ4_K},
+    {"Q5_K", DType::kQ5_K},
+    {"Q6_K", DType::kQ6_K},
+}};
 
 }  // namespace
 
 std::string_view DTypeName(DType dtype) {
-  if (dtype == DType::kQ8) return "Q8";
-  if (dtype == DType::kQ6) return "Q6";
-  if (dtype == DType::kQ4) return "Q4";
   for (const auto& [name, type] : kNames)
+    if (type == dtype) return name;
+  for (const auto& [name, type] : kOtherNames)
     if (type == dtype) return name;
   return "?";
 }
@@ -73,6 +85,17 @@ uint16_t FloatToBF16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x40);
   return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+
+uint16_t FloatToF16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value), magnitude = bits & 0x7FFFFFFF;
+  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
+  if (magnitude > 0x7F800000) return sign | 0x7E00;
+  if (magnitude >= 0x477FF000) return sign | 0x7C00;  // 65520 and above
+  if (magnitude < 0x38800000)                         // subnormal: whole steps of 2^-24, and 1024 is the next exponent
+    return sign | static_cast<uint16_t>(std::nearbyint(std::bit_cast<float>(magnitude) * 0x1.0p24f));
+  const uint32_t rounded = magnitude + 0xFFF + ((magnitude >> 13) & 1);
+  return sign | static_cast<uint16_t>((rounded - (112u << 23)) >> 13);
 }
 
 uint8_t FloatToE4M3(float value) {

@@ -16,13 +16,13 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 class DTypeGolden : public testing::Test {
  protected:
-  DTypeGolden() : units_(SafetensorsFile::Open(MINKE_TEST_DATA "/golden/units/units.safetensors").value()) {}
+  DTypeGolden() : units_(OpenSafetensors(MINKE_TEST_DATA "/golden/units/units.safetensors").value()) {}
   template <class T>
   std::span<const T> Values(const char* name) const {
     const TensorRef* tensor = units_->Find(name);
     return {reinterpret_cast<const T*>(tensor->bytes.data()), static_cast<size_t>(tensor->num_elements())};
   }
-  std::unique_ptr<SafetensorsFile> units_;
+  std::unique_ptr<TensorFile> units_;
 };
 
 TEST_F(DTypeGolden, DecodesE4M3) {
@@ -44,6 +44,25 @@ TEST_F(DTypeGolden, EncodesE4M3) {
   const auto out = Values<uint8_t>("e4m3.encode_out");
   ASSERT_EQ(in.size(), out.size());
   for (size_t i = 0; i < in.size(); ++i) EXPECT_EQ(int{FloatToE4M3(in[i])}, int{out[i]}) << in[i];
+}
+
+TEST(DType, F16RoundTripsAndRoundsToNearest) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const float value = F16ToFloat(static_cast<uint16_t>(bits));
+    if (!std::isnan(value)) {
+      ASSERT_EQ(FloatToF16(value), bits);
+    }
+  }
+  EXPECT_TRUE(std::isnan(F16ToFloat(FloatToF16(kNan))));
+  for (uint32_t bits = 0; bits < 0x7BFF; ++bits) {
+    const float below = F16ToFloat(static_cast<uint16_t>(bits)), above = F16ToFloat(static_cast<uint16_t>(bits + 1));
+    const float middle = (below + above) / 2;
+    ASSERT_EQ(FloatToF16(middle), bits + bits % 2);
+    ASSERT_EQ(FloatToF16(std::nextafter(middle, 0.0f)), bits);
+    ASSERT_EQ(FloatToF16(std::nextafter(-middle, -kInf)), (bits + 1) | 0x8000);
+  }
+  EXPECT_EQ(FloatToF16(std::nextafter(65520.0f, 0.0f)), 0x7BFF);
+  EXPECT_EQ(FloatToF16(65520.0f), 0x7C00);
 }
 
 TEST(DType, E4M3RoundTripsAndRoundsToNearest) {

@@ -37,16 +37,7 @@ std::optional<int64_t> BytesOf(DType dtype, const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-std::string ShapeText(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
-
-int64_t TensorRef::num_elements() const {
-  int64_t count = 1;
-  for (const int64_t dim : shape) count *= dim;
-  return count;
-}
-
-Result<std::map<std::string, TensorRef, std::less<>>> ParseSafetensors(std::span<const std::byte> file,
-                                                                       std::string_view where) {
+Result<TensorMap> ParseSafetensors(std::span<const std::byte> file, std::string_view where) {
   if (file.size() < kLengthBytes)
     return Fail(Code::kDamaged, "{}: has {} bytes, too few for a safetensors file", where, file.size());
   const uint64_t header_bytes = ReadLength(file);
@@ -62,7 +53,7 @@ Result<std::map<std::string, TensorRef, std::less<>>> ParseSafetensors(std::span
   const size_t data_start = kLengthBytes + header_bytes;
   const std::span<const std::byte> data = file.subspan(data_start);
   const auto data_bytes = static_cast<int64_t>(data.size());
-  std::map<std::string, TensorRef, std::less<>> tensors;
+  TensorMap tensors;
   std::vector<std::pair<const std::string*, const HeaderEntry*>> by_offset;
   for (auto& [name, entry] : entries) {
     const auto fail = [&](std::string problem) {
@@ -111,19 +102,14 @@ Result<std::map<std::string, TensorRef, std::less<>>> ParseSafetensors(std::span
   return tensors;
 }
 
-Result<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std::string& path) {
+Result<std::unique_ptr<TensorFile>> OpenSafetensors(const std::string& path) {
   MINKE_ASSIGN(MappedFile mapped, MappedFile::Open(path));
-  std::unique_ptr<SafetensorsFile> file(new SafetensorsFile(std::move(mapped)));
-  auto tensors = ParseSafetensors(file->file_.bytes(), path);
-  MINKE_TRY(file->file_.Health());  // a header read as zeros deserves the true reason
+  auto file = std::make_unique<TensorFile>(std::move(mapped));
+  auto tensors = ParseSafetensors(file->file().bytes(), path);
+  MINKE_TRY(file->file().Health());  // a header read as zeros deserves the true reason
   if (!tensors) return Fail(std::move(tensors.error()));
-  file->tensors_ = std::move(*tensors);
+  file->set_tensors(std::move(*tensors));
   return file;
-}
-
-const TensorRef* SafetensorsFile::Find(std::string_view name) const {
-  const auto found = tensors_.find(name);
-  return found == tensors_.end() ? nullptr : &found->second;
 }
 
 Status WriteSafetensors(const std::string& path, std::span<const TensorToWrite> tensors) {

@@ -3,6 +3,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "minke/tensor/tensor_file.h"
+
 namespace minke {
 namespace {
 
@@ -138,20 +140,6 @@ class HeaderReader {
 };
 
 }  // namespace
-
-std::string NameForMessage(std::string_view name) {
-  constexpr size_t kMaxBytes = 120;
-  std::string text;
-  for (const char c : name.substr(0, kMaxBytes)) {
-    const auto byte = static_cast<unsigned char>(c);
-    text += byte < 0x20 || byte == 0x7F ? '?' : c;
-  }
-  if (name.size() <= kMaxBytes) return text;
-  // Not in the middle of a UTF-8 sequence.
-  while (!text.empty() && (static_cast<unsigned char>(text.back()) & 0xC0) == 0x80) text.pop_back();
-  if (!text.empty() && (static_cast<unsigned char>(text.back()) & 0x80)) text.pop_back();
-  return text + "...";
-}
 
 Result<std::map<std::string, HeaderEntry, std::less<>>> ParseHeader(std::string_view json, std::string_view where) {
   HeaderReader reader(where);

@@ -23,7 +23,4 @@ struct HeaderEntry {
 // "__metadata__" is checked and dropped. Errors: kDamaged, or kUnsupported for an unknown dtype.
 Result<std::map<std::string, HeaderEntry, std::less<>>> ParseHeader(std::string_view json, std::string_view where);
 
-// A tensor's name as an error message may show it: one line, no control characters, not endless.
-std::string NameForMessage(std::string_view name);
-
 }  // namespace minke

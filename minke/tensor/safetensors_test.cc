@@ -204,7 +204,7 @@ TEST(Safetensors, WriterAndReaderAgree) {
       {"longs", DType::kI64, {2}, std::as_bytes(std::span(longs))},
   };
   ASSERT_TRUE(WriteSafetensors(path, tensors));
-  const auto file = SafetensorsFile::Open(path);
+  const auto file = OpenSafetensors(path);
   ASSERT_TRUE(file) << file.error().message;
   ASSERT_EQ((*file)->tensors().size(), tensors.size());
   for (const TensorToWrite& wrote : tensors) {
@@ -219,10 +219,10 @@ TEST(Safetensors, WriterAndReaderAgree) {
 }
 
 TEST(Safetensors, GoldenFileOpens) {
-  const auto file = SafetensorsFile::Open(MINKE_TEST_DATA "/golden/units/units.safetensors");
+  const auto file = OpenSafetensors(MINKE_TEST_DATA "/golden/units/units.safetensors");
   ASSERT_TRUE(file) << file.error().message;
   EXPECT_EQ((*file)->Find("index.q")->shape, (std::vector<int64_t>{64, 128}));
-  EXPECT_EQ(SafetensorsFile::Open("/no/such.safetensors").error().code, Code::kNotFound);
+  EXPECT_EQ(OpenSafetensors("/no/such.safetensors").error().code, Code::kNotFound);
 }
 
 }  // namespace

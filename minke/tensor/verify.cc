@@ -1,7 +1,10 @@
 #include "minke/tensor/verify.h"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
+
+#include "minke/tensor/block.h"
 
 namespace minke {
 namespace {
@@ -41,6 +44,25 @@ void ScanFloats(const void* data, int64_t begin, int64_t end, Word exponent, Val
   }
 }
 
+// Where in a block its F16 scale lies; in some formats a minimum follows it.
+int64_t ScaleOffset(DType dtype) { return dtype == DType::kQ6_K ? 208 : 0; }
+bool HasMinimumInBlock(DType dtype) { return dtype == DType::kQ5_1 || dtype == DType::kQ4_K || dtype == DType::kQ5_K; }
+
+// Of blocks [begin, end): any code with finite scales is finite.
+void ScanBlocks(const TensorRef& tensor, int64_t begin, int64_t end, BadValues& found) {
+  const int halves = HasMinimumInBlock(tensor.dtype) ? 2 : 1;
+  for (int64_t block = begin; block < end; ++block) {
+    uint16_t scales[2];
+    std::memcpy(scales, tensor.bytes.data() + block * BlockBytes(tensor.dtype) + ScaleOffset(tensor.dtype),
+                static_cast<size_t>(halves) * sizeof scales[0]);
+    for (int i = 0; i < halves; ++i)
+      if ((scales[i] & 0x7C00) == 0x7C00) {
+        if (found.count++ == 0) found.first = block * BlockCols(tensor.dtype);
+        break;
+      }
+  }
+}
+
 void ScanRange(const TensorRef& tensor, int64_t begin, int64_t end, ValueRule rule, BadValues& found) {
   const void* data = tensor.bytes.data();
   const auto* bytes = static_cast<const uint8_t*>(data);
@@ -73,6 +95,9 @@ T At(const TensorRef& tensor, int64_t i) {
 }
 
 float ValueAt(const TensorRef& tensor, int64_t i) {
+  if (IsBlocked(tensor.dtype))
+    return BlockValue(tensor.dtype, tensor.bytes.data() + i / BlockCols(tensor.dtype) * BlockBytes(tensor.dtype),
+                      i % BlockCols(tensor.dtype));
   switch (tensor.dtype) {
     case DType::kF64:
       return static_cast<float>(At<double>(tensor, i));
@@ -95,9 +120,11 @@ float ValueAt(const TensorRef& tensor, int64_t i) {
 
 std::optional<BadValues> FindBadValues(const TensorRef& tensor, ValueRule rule, ThreadPool& pool) {
   std::vector<BadValues> parts(static_cast<size_t>(pool.num_threads()));
-  pool.ForRanges(tensor.num_elements(), kGrain, [&](int64_t begin, int64_t end, int worker) {
+  const bool blocked = IsBlocked(tensor.dtype);
+  const int64_t unit = blocked ? BlockCols(tensor.dtype) : 1;
+  pool.ForRanges(tensor.num_elements() / unit, kGrain / unit, [&](int64_t begin, int64_t end, int worker) {
     BadValues found;
-    ScanRange(tensor, begin, end, rule, found);
+    blocked ? ScanBlocks(tensor, begin, end, found) : ScanRange(tensor, begin, end, rule, found);
     BadValues& part = parts[static_cast<size_t>(worker)];
     if (found.count > 0 && (part.count == 0 || found.first < part.first)) part.first = found.first;
     part.count += found.count;

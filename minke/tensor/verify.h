@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "minke/base/thread_pool.h"
-#include "minke/tensor/safetensors.h"
+#include "minke/tensor/tensor_file.h"
 
 namespace minke {
 
@@ -15,7 +15,7 @@ enum class ValueRule {
 };
 
 struct BadValues {
-  int64_t count = 0;
+  int64_t count = 0;  // in blocks (block.h): of blocks
   int64_t first = 0;  // element index, row-major
   float value = 0;    // of the first
 };

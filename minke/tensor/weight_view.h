@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "minke/base/check.h"
+#include "minke/tensor/block.h"
 #include "minke/tensor/dtype.h"
 #include "minke/tensor/tile.h"
 
@@ -14,6 +15,7 @@ namespace minke {
 // kF32, kF16, kBF16: row-major and contiguous.
 // kF8E4M3: the same, with W[i, j] = code[i, j] * scales[(first_row + i) / block_rows, j / block_cols]; edge blocks are
 // cut, so the block size is never derived from the number of scales (docs/model.md: FP8 weights).
+// Blocks (block.h): row after row of whole blocks.
 // kQ8, kQ6, kQ4: tiles (tile.h), row tile by row tile; `scales` are the row scales, null for kQ8.
 struct WeightView {
   DType dtype = DType::kF32;
@@ -28,7 +30,7 @@ struct WeightView {
   int64_t row_tile_bytes() const { return ColTiles(cols) * TileBytes(dtype); }
   // Row i; of tiles, the row tile that holds it.
   const void* row(int64_t i) const {
-    const int64_t offset = IsTiled(dtype) ? i / kTileRows * row_tile_bytes() : i * cols * ElementBytes(dtype);
+    const int64_t offset = IsTiled(dtype) ? i / kTileRows * row_tile_bytes() : i * RowBytes(dtype, cols);
     return static_cast<const char*>(data) + offset;
   }
   // Scales of row i, one per block of columns; of tiles, the row scales of the row tile that holds it.
@@ -39,7 +41,7 @@ struct WeightView {
   // What a kernel reads for the whole view: numbers or codes, and the scales as they lie in memory.
   int64_t bytes() const { return data_bytes() + scale_bytes(); }
   int64_t data_bytes() const {
-    return IsTiled(dtype) ? RowTiles(rows) * row_tile_bytes() : rows * cols * ElementBytes(dtype);
+    return IsTiled(dtype) ? RowTiles(rows) * row_tile_bytes() : rows * RowBytes(dtype, cols);
   }
   int64_t scale_bytes() const {
     if (rows == 0) return 0;

@@ -76,7 +76,7 @@ Result<std::string> TemplateOfTokenizerConfig(std::string_view tokenizer_config,
   return "";
 }
 
-Result<TemplateChoice> ChooseTemplate(const std::string& folder, std::string_view model_type) {
+Result<std::string> FolderTemplate(const std::string& folder) {
   auto text = ReadFile(folder + "/chat_template.jinja", kMaxTemplateBytes);
   if (!text && text.error().code != Code::kNotFound) return Fail(text.error());
   if (!text) {
@@ -88,7 +88,12 @@ Result<TemplateChoice> ChooseTemplate(const std::string& folder, std::string_vie
       MINKE_ASSIGN(*text, TemplateOfTokenizerConfig(*config, path));
     }
   }
-  return RecognizeTemplate(*text, model_type);
+  return text;
+}
+
+Result<TemplateChoice> ChooseTemplate(const std::string& folder, std::string_view model_type) {
+  MINKE_ASSIGN(const std::string text, FolderTemplate(folder));
+  return RecognizeTemplate(text, model_type);
 }
 
 }  // namespace minke

@@ -24,8 +24,9 @@ TemplateChoice RecognizeTemplate(std::string_view chat_template, std::string_vie
 // is none. Errors: kDamaged.
 Result<std::string> TemplateOfTokenizerConfig(std::string_view tokenizer_config, std::string_view where);
 
-// Reads chat_template.jinja, else tokenizer_config.json, of a checkpoint's folder; neither has to be there.
+// Reads chat_template.jinja, else tokenizer_config.json, of a checkpoint's folder; neither has to be there ("").
 // Errors: kDamaged.
+Result<std::string> FolderTemplate(const std::string& folder);
 Result<TemplateChoice> ChooseTemplate(const std::string& folder, std::string_view model_type);
 
 }  // namespace minke

@@ -23,8 +23,18 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::Open(const std::string& path) {
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::Parse(std::string_view text, std::string_view where) {
+  MINKE_ASSIGN(TokenizerFile file, ReadTokenizerFile(text, where));
+  return FromFile(file, where);
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromLists(const TokenizerLists& lists, std::string_view where) {
+  MINKE_ASSIGN(TokenizerFile file, FileOfLists(lists, where));
+  return FromFile(file, where);
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(TokenizerFile& file, std::string_view where) {
   auto tables = std::make_unique<TokenizerTables>();
-  MINKE_TRY(LoadTables(text, where, *tables));
+  MINKE_TRY(LoadTables(file, where, *tables));
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(tables)));
 }
 

@@ -11,6 +11,7 @@
 
 #include "minke/base/result.h"
 #include "minke/base/token_id.h"
+#include "minke/text/tokenizer_lists.h"
 
 namespace minke {
 
@@ -25,6 +26,7 @@ class Tokenizer {
   static Result<std::unique_ptr<Tokenizer>> Open(const std::string& path);
   // `where` names the source in messages.
   static Result<std::unique_ptr<Tokenizer>> Parse(std::string_view text, std::string_view where);
+  static Result<std::unique_ptr<Tokenizer>> FromLists(const TokenizerLists& lists, std::string_view where);
   ~Tokenizer();
 
   // Linear in the text, n log n in its longest run without a border between pieces. No begin token is added. With
@@ -47,6 +49,7 @@ class Tokenizer {
   bool is_added(TokenId id) const;
 
  private:
+  static Result<std::unique_ptr<Tokenizer>> FromFile(TokenizerFile& file, std::string_view where);
   explicit Tokenizer(std::unique_ptr<TokenizerTables> tables);
   std::unique_ptr<const TokenizerTables> tables_;
 };

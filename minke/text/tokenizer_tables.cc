@@ -4,7 +4,6 @@
 
 #include "minke/text/byte_alphabet.h"
 #include "minke/text/pretokenizer.h"
-#include "minke/text/tokenizer_file.h"
 
 namespace minke {
 namespace {
@@ -217,8 +216,7 @@ class Loader {
 
 }  // namespace
 
-Status LoadTables(std::string_view text, std::string_view where, TokenizerTables& tables) {
-  MINKE_ASSIGN(TokenizerFile file, ReadTokenizerFile(text, where));
+Status LoadTables(TokenizerFile& file, std::string_view where, TokenizerTables& tables) {
   return Loader(file, where, tables).Load();
 }
 

@@ -9,6 +9,7 @@
 #include "minke/base/result.h"
 #include "minke/text/added_tokens.h"
 #include "minke/text/bpe.h"
+#include "minke/text/tokenizer_file.h"
 
 namespace minke {
 
@@ -29,6 +30,6 @@ struct TokenizerTables {
 
 // Errors: kDamaged when the file contradicts itself or has no vocabulary; kUnsupported when it asks for something that
 // Tokenizer does not compute.
-Status LoadTables(std::string_view text, std::string_view where, TokenizerTables& tables);
+Status LoadTables(TokenizerFile& file, std::string_view where, TokenizerTables& tables);
 
 }  // namespace minke

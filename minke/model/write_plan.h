@@ -26,12 +26,12 @@ Result<std::optional<DType>> ParseQuantizeType(std::string_view text);  // the T
 
 struct PlannedTensor {
   std::string name;
-  std::optional<DType> type;  // nothing: copied as it is stored
-  WeightView source;          // of a matrix that is quantised
+  std::optional<DType> type;  // a tile type, or what CanEncode says; nothing: copied as it is stored
+  WeightView source;          // of a matrix that gets a type
   int64_t bytes = 0;          // written, row scales included
 };
 
-struct QuantizePlan {
+struct WritePlan {
   std::vector<std::vector<PlannedTensor>> shards;
   int64_t bytes = 0;
 };
@@ -40,7 +40,11 @@ struct QuantizePlan {
 // for. Of the matrices the router and the indexer's weights_proj are copied too, and kv_b_proj where its heads are not
 // whole tiles (HeadsAreTiles). Of the others the embedding and the head, whose errors reach every token, are kQ6 at
 // least. Block scales go with the FP8 matrix they belong to. A shard holds at most `shard_bytes`, or one tensor.
-QuantizePlan PlanQuantization(const Model& model, DType type, const std::vector<QuantizeRule>& rules,
-                              int64_t shard_bytes);
+// Matrices in GGUF's blocks that stay exact become F32, which safetensors can hold.
+WritePlan PlanQuantization(const Model& model, DType type, const std::vector<QuantizeRule>& rules, int64_t shard_bytes);
+
+// Matrices become `dtype` (kF32, kF16 or kBF16), the router alone stays as it is stored; without a dtype all stay, but
+// GGUF's blocks become BF16. What is copied, and the shards, are as above.
+WritePlan PlanConversion(const Model& model, std::optional<DType> dtype, int64_t shard_bytes);
 
 }  // namespace minke

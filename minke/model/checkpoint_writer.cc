@@ -1,21 +1,26 @@
-#include "minke/model/quantize_checkpoint.h"
+#include "minke/model/checkpoint_writer.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <cstring>
 #include <deque>
 #include <filesystem>
+#include <limits>
 
 #include "minke/base/file.h"
 #include "minke/model/weights.h"
+#include "minke/tensor/block.h"
 #include "minke/tensor/checkpoint.h"
+#include "minke/tensor/encode.h"
 #include "minke/tensor/quantize.h"
+#include "minke/tensor/safetensors.h"
 
 namespace minke {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kRecord = "quantize.json";
 constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr int64_t kMaxRecordBytes = int64_t{1} << 30;
 constexpr int64_t kMaxSideFileBytes = int64_t{64} << 20;  // tokenizer.json of the released models: 8 MB
@@ -57,31 +62,25 @@ std::string ShardName(size_t shard, size_t shards) {
   return fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, shards);
 }
 
-Json NewRecord(const Model& model, const QuantizeOptions& options) {
-  Json rules = Json::array();
-  for (const QuantizeRule& rule : options.rules) rules.push_back(rule.text);
-  Json source = Json::object();
-  for (const auto& file : model.checkpoint().files())
-    source[fs::path(file->file().path()).filename().string()] = file->file().bytes().size();
-  return {{"version", 1},
-          {"type", TypeName(options.type)},
-          {"rules", std::move(rules)},
-          {"source", std::move(source)},
-          {"shards", Json::array()}};
+Json FilesOf(const Checkpoint& checkpoint) {
+  Json files = Json::object();
+  for (const auto& file : checkpoint.files())
+    files[fs::path(file->file().path()).filename().string()] = file->file().bytes().size();
+  return files;
 }
 
-// The record in `partial` if it is of the same work, else `record`.
-Result<Json> Resume(const fs::path& partial, Json record) {
+// The record in `partial` if it is of the same work, else `record`: all but the shards done must agree.
+Result<Json> Resume(const fs::path& path, Json record) {
   std::error_code error;
-  const fs::path path = partial / kRecord;
   if (!fs::exists(path, error)) return record;
   MINKE_ASSIGN(const std::string text, ReadFile(path.string(), kMaxRecordBytes));
   MINKE_ASSIGN(Json found, ParseJson(text, path.string()));
-  const auto same = [&](const char* key) { return found.contains(key) && found[key] == record[key]; };
-  if (!found.is_object() || !same("version") || !same("type") || !same("rules") || !same("source") ||
-      !found.contains("shards") || !found["shards"].is_array())
-    return Fail(Code::kCannotResume, "{}: is of another quantization; finish that one, or remove {}", path.string(),
-                partial.string());
+  bool same = found.is_object() && found.contains("shards") && found["shards"].is_array();
+  for (const auto& [key, value] : record.items())
+    same = same && (key == "shards" || (found.contains(key) && found[key] == value));
+  if (!same)
+    return Fail(Code::kCannotResume, "{}: is of another quantization or conversion; finish that one, or remove {}",
+                path.string(), path.parent_path().string());
   return found;
 }
 
@@ -89,10 +88,16 @@ Status WriteText(const fs::path& path, const std::string& text) {
   return WriteFileAtomic(path.string(), std::as_bytes(std::span(text)));
 }
 
+tl::unexpected<Error> NotFinite(const Model& model, const std::string& name) {
+  return Fail(Code::kDamaged, "{}: tensor {} holds values that are not finite, or too large",
+              model.checkpoint().FileOf(name), name);
+}
+
 // Writes one shard and returns its part of the record.
 Result<Json> WriteShard(const fs::path& path, const std::vector<PlannedTensor>& shard, const Model& model,
                         const KernelSet& kernels, ThreadPool& pool, const std::function<void(int64_t)>& wrote) {
   std::deque<Tiles> tiles;
+  std::deque<std::vector<std::byte>> plain;
   std::vector<TensorToWrite> to_write;
   Json tensors = Json::array();
   for (const PlannedTensor& tensor : shard) {
@@ -103,11 +108,16 @@ Result<Json> WriteShard(const fs::path& path, const std::vector<PlannedTensor>& 
       continue;
     }
     const WeightView& w = tensor.source;
+    if (!IsTiled(*tensor.type)) {
+      std::vector<std::byte>& bytes = plain.emplace_back();
+      if (!EncodeMatrix(w, *tensor.type, kernels, pool, bytes)) return NotFinite(model, tensor.name);
+      to_write.push_back({tensor.name, *tensor.type, {w.rows, w.cols}, bytes});
+      wrote(tensor.bytes);
+      continue;
+    }
     Tiles& t = tiles.emplace_back();
     QuantizeMatrix(*tensor.type, w, kernels, pool, t);
-    if (!std::isfinite(t.error.weights))
-      return Fail(Code::kDamaged, "{}: tensor {} holds values that are not finite",
-                  model.checkpoint().FileOf(tensor.name), tensor.name);
+    if (!std::isfinite(t.error.weights)) return NotFinite(model, tensor.name);
     to_write.push_back({tensor.name,
                         DType::kU8,
                         {RowTiles(w.rows), ColTiles(w.cols), TileBytes(*tensor.type)},
@@ -129,17 +139,7 @@ Result<Json> WriteShard(const fs::path& path, const std::vector<PlannedTensor>& 
   return Json{{"file", path.filename().string()}, {"tensors", std::move(tensors)}};
 }
 
-Status WriteConfig(const fs::path& from, const fs::path& to, const ModelConfig& config) {
-  MINKE_ASSIGN(const std::string text, ReadFile(from.string(), kMaxConfigBytes));
-  MINKE_ASSIGN(Json json, ParseJson(text, from.string()));
-  Json quantization = {{"quant_method", "minke"}};
-  if (config.fp8_block_rows > 0)  // matrices that stay FP8 need it
-    quantization["weight_block_size"] = {config.fp8_block_rows, config.fp8_block_cols};
-  json["quantization_config"] = std::move(quantization);
-  return WriteText(to, DumpJson(json) + "\n");
-}
-
-Status WriteIndex(const fs::path& to, const QuantizePlan& plan) {
+Status WriteIndex(const fs::path& to, const WritePlan& plan) {
   Json map = Json::object();
   for (size_t i = 0; i < plan.shards.size(); ++i)
     for (const PlannedTensor& tensor : plan.shards[i]) {
@@ -159,8 +159,8 @@ Status CopySideFiles(const fs::path& from, const fs::path& to) {
     const std::string extension = name.extension().string();
     const bool weights =
         extension == ".safetensors" || extension == ".bin" || extension == ".pt" || extension == ".gguf";
-    if (weights || name == "config.json" || name == kIndex || name == kRecord || !entry.is_regular_file(error) ||
-        entry.file_size(error) > static_cast<uintmax_t>(kMaxSideFileBytes))
+    if (weights || name == "config.json" || name == kIndex || name == "quantize.json" || name == "convert.json" ||
+        !entry.is_regular_file(error) || entry.file_size(error) > static_cast<uintmax_t>(kMaxSideFileBytes))
       continue;
     MINKE_ASSIGN(const std::string text, ReadFile(entry.path().string(), kMaxSideFileBytes));
     MINKE_TRY(WriteText(to / name, text));
@@ -171,22 +171,41 @@ Status CopySideFiles(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-Result<Json> QuantizeCheckpoint(const Model& model, const std::string& folder, const std::string& out,
-                                const QuantizeOptions& options, const KernelSet& kernels, ThreadPool& pool,
-                                const std::function<void(double done, double total)>& progress) {
+bool EncodeMatrix(const WeightView& w, DType type, const KernelSet& kernels, ThreadPool& pool,
+                  std::vector<std::byte>& out) {
+  const int64_t row_bytes = RowBytes(type, w.cols);
+  out.resize(static_cast<size_t>(w.rows * row_bytes));
+  std::atomic<bool> finite = true;
+  const float largest = type == DType::kF16 ? 65504.0f : std::numeric_limits<float>::max();
+  pool.ForRanges(w.rows, 1, [&](int64_t begin, int64_t end, int) {
+    std::vector<float> row(static_cast<size_t>(w.cols));
+    for (int64_t r = begin; r < end; ++r) {
+      kernels.dequantize_row(w, r, row.data());
+      if (!std::ranges::all_of(row, [&](float value) { return std::fabs(value) <= largest; })) finite = false;
+      EncodeRow(type, row, out.data() + r * row_bytes);
+    }
+  });
+  return finite;
+}
+
+Result<std::string> PartialName(const std::string& out) {
   std::error_code error;
-  const fs::path out_path = fs::path(out).lexically_normal();
-  if (fs::exists(fs::symlink_status(out_path, error)))
+  const fs::path path = fs::path(out).lexically_normal();
+  if (fs::exists(fs::symlink_status(path, error)))
     return Fail(Code::kInvalidArgument, "{}: exists; remove it or choose another name", out);
-  if (model.config().has_tiles)
-    return Fail(Code::kInvalidArgument, "{}: is quantised already; start from the original", folder);
-  fs::path partial = out_path.has_filename() ? out_path : out_path.parent_path();
-  partial += ".partial";
+  return (path.has_filename() ? path : path.parent_path()).string() + ".partial";
+}
+
+Result<Json> WriteCheckpoint(const Model& model, const ModelFiles& files, const std::string& out, const WritePlan& plan,
+                             const std::string& record_name, Json record, const KernelSet& kernels, ThreadPool& pool,
+                             const ProgressFn& progress) {
+  std::error_code error;
+  MINKE_ASSIGN(const fs::path partial, PartialName(out));
   fs::create_directories(partial, error);
   if (error) return Fail(Code::kFailed, "{}: cannot be made: {}", partial.string(), error.message());
-
-  const QuantizePlan plan = PlanQuantization(model, options.type, options.rules, options.shard_bytes);
-  MINKE_ASSIGN(Json record, Resume(partial, NewRecord(model, options)));
+  record["source"] = FilesOf(model.checkpoint());
+  record["shards"] = Json::array();
+  MINKE_ASSIGN(record, Resume(partial / record_name, std::move(record)));
   const auto done = [&](const std::string& file) {
     for (const Json& shard : record["shards"])
       if (shard.is_object() && shard.value("file", "") == file) return fs::exists(partial / file, error);
@@ -205,14 +224,49 @@ Result<Json> QuantizeCheckpoint(const Model& model, const std::string& folder, c
     }
     MINKE_ASSIGN(Json shard, WriteShard(partial / file, plan.shards[i], model, kernels, pool, wrote));
     record["shards"].push_back(std::move(shard));
-    MINKE_TRY(WriteText(partial / kRecord, DumpJson(record) + "\n"));
+    MINKE_TRY(WriteText(partial / record_name, DumpJson(record) + "\n"));
   }
   MINKE_TRY(WriteIndex(partial / kIndex, plan));
-  MINKE_TRY(WriteConfig(fs::path(folder) / "config.json", partial / "config.json", model.config()));
-  MINKE_TRY(CopySideFiles(folder, partial));
-  fs::rename(partial, out_path.has_filename() ? out_path : out_path.parent_path(), error);
+  MINKE_TRY(WriteText(partial / "config.json", DumpJson(files.config) + "\n"));
+  if (!files.folder.empty()) MINKE_TRY(CopySideFiles(files.folder, partial));
+  for (const auto& [name, text] : files.texts) MINKE_TRY(WriteText(partial / name, text));
+  fs::rename(partial, partial.string().substr(0, partial.string().size() - std::string(".partial").size()), error);
   if (error) return Fail(Code::kFailed, "{}: cannot get the name {}: {}", partial.string(), out, error.message());
   return record;
+}
+
+Result<Json> QuantizeCheckpoint(const Model& model, ModelFiles files, const std::string& out,
+                                const QuantizeOptions& options, const KernelSet& kernels, ThreadPool& pool,
+                                const ProgressFn& progress) {
+  MINKE_TRY(PartialName(out));
+  if (model.config().has_tiles)
+    return Fail(Code::kInvalidArgument, "{}: is quantised already; start from the original", model.checkpoint().path());
+  Json rules = Json::array();
+  for (const QuantizeRule& rule : options.rules) rules.push_back(rule.text);
+  Json record = {{"version", 1}, {"type", TypeName(options.type)}, {"rules", std::move(rules)}};
+  Json quantization = {{"quant_method", "minke"}};
+  const ModelConfig& config = model.config();
+  if (config.fp8_block_rows > 0)  // matrices that stay FP8 need it
+    quantization["weight_block_size"] = {config.fp8_block_rows, config.fp8_block_cols};
+  files.config["quantization_config"] = std::move(quantization);
+  return WriteCheckpoint(model, files, out, PlanQuantization(model, options.type, options.rules, options.shard_bytes),
+                         "quantize.json", std::move(record), kernels, pool, progress);
+}
+
+Result<Json> ConvertCheckpoint(const Model& model, ModelFiles files, const std::string& out,
+                               const ConvertOptions& options, const KernelSet& kernels, ThreadPool& pool,
+                               const ProgressFn& progress) {
+  const WritePlan plan = PlanConversion(model, options.dtype, options.shard_bytes);
+  const Json dtype = options.dtype ? Json(DTypeName(*options.dtype)) : Json();
+  if (options.dtype) {
+    files.config.erase("quantization_config");  // no FP8 and no tiles are left
+    files.config["torch_dtype"] = *options.dtype == DType::kF32   ? "float32"
+                                  : *options.dtype == DType::kF16 ? "float16"
+                                                                  : "bfloat16";
+  }
+  return WriteCheckpoint(model, files, out, plan, "convert.json",
+                         {{"version", 1}, {"dtype", dtype}, {"shard_bytes", options.shard_bytes}}, kernels, pool,
+                         progress);
 }
 
 }  // namespace minke

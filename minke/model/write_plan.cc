@@ -1,5 +1,6 @@
-#include "minke/model/quantize_plan.h"
+#include "minke/model/write_plan.h"
 
+#include <functional>
 #include <map>
 
 #include "minke/model/weights.h"
@@ -83,37 +84,64 @@ Result<QuantizeRule> ParseQuantizeRule(const std::string& text) {
   }
 }
 
-QuantizePlan PlanQuantization(const Model& model, DType type, const std::vector<QuantizeRule>& rules,
-                              int64_t shard_bytes) {
+namespace {
+
+using TypeFn = std::function<std::optional<DType>(const std::string& name, const WeightView& view)>;
+
+WritePlan Plan(const Model& model, int64_t shard_bytes, const TypeFn& type_of) {
   const Checkpoint& checkpoint = model.checkpoint();
   const Matrices matrices(model);
   std::map<std::string, PlannedTensor> planned;
   for (const std::string& name : checkpoint.Names()) {
     PlannedTensor tensor;
     tensor.name = name;
-    tensor.bytes = static_cast<int64_t>(checkpoint.Find(name)->bytes.size());
+    const TensorRef& stored = *checkpoint.Find(name);
+    tensor.bytes = static_cast<int64_t>(stored.bytes.size());
     if (const WeightView* view = matrices.Find(name)) {
-      tensor.type = TypeOf(name, model.config(), type, rules);
+      tensor.type = type_of(name, *view);
       if (tensor.type) {
         tensor.source = *view;
-        tensor.bytes = TiledBytes(*tensor.type, *view);
+        tensor.bytes =
+            IsTiled(*tensor.type) ? TiledBytes(*tensor.type, *view) : view->rows * RowBytes(*tensor.type, view->cols);
       }
+    } else if (IsBlocked(stored.dtype)) {
+      continue;  // of a GGUF file, and the configuration does not call for it
     }
     planned.emplace(name, std::move(tensor));
   }
-  QuantizePlan plan;
+  WritePlan plan;
   int64_t in_shard = 0;
+  const auto replaced = [&](const std::string& name, std::string_view suffix) {
+    if (!name.ends_with(suffix)) return false;
+    const auto matrix = planned.find(name.substr(0, name.size() - suffix.size()));
+    return matrix != planned.end() && matrix->second.type.has_value();
+  };
   for (const auto& [name, tensor] : planned) {
-    if (name.ends_with(kScaleSuffix)) {
-      const auto matrix = planned.find(name.substr(0, name.size() - kScaleSuffix.size()));
-      if (matrix != planned.end() && matrix->second.type) continue;
-    }
+    if (replaced(name, kScaleSuffix) || replaced(name, kRowScalesSuffix)) continue;
     if (plan.shards.empty() || in_shard + tensor.bytes > shard_bytes) plan.shards.emplace_back(), in_shard = 0;
     plan.shards.back().push_back(tensor);
     in_shard += tensor.bytes;
     plan.bytes += tensor.bytes;
   }
   return plan;
+}
+
+}  // namespace
+
+WritePlan PlanQuantization(const Model& model, DType type, const std::vector<QuantizeRule>& rules,
+                           int64_t shard_bytes) {
+  return Plan(model, shard_bytes, [&](const std::string& name, const WeightView& view) {
+    const auto chosen = TypeOf(name, model.config(), type, rules);
+    return !chosen && IsBlocked(view.dtype) ? DType::kF32 : chosen;
+  });
+}
+
+WritePlan PlanConversion(const Model& model, std::optional<DType> dtype, int64_t shard_bytes) {
+  return Plan(model, shard_bytes, [&](const std::string& name, const WeightView& view) {
+    const bool router = name.ends_with("mlp.gate.weight");
+    if (router || (dtype == view.dtype)) return IsBlocked(view.dtype) ? std::optional(DType::kF32) : std::nullopt;
+    return dtype || !IsBlocked(view.dtype) ? dtype : std::optional(DType::kBF16);
+  });
 }
 
 }  // namespace minke
