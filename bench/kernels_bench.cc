@@ -176,7 +176,7 @@ void AttendLatent(benchmark::State& state, const KernelSet& set, RowFormat forma
   for (size_t i = 0; i < positions.size(); ++i)  // one in each stretch of context / count
     positions[i] =
         static_cast<int32_t>(static_cast<double>(context / count) * (static_cast<double>(i) + philox.Uniform(i)));
-  std::vector<float> o(static_cast<size_t>(heads * kRank)), 
+  std::vector<float> o(static_cast<size_t>(heads * kRank)),
       scratch(static_cast<size_t>(AttendLatentScratch(format, heads, kRank, kRope)));
   for (auto _ : state)
     set.attend_latent(q.data(), heads, kRank, kRope, cache.rows, positions.data(), count, 0.1f, o.data(),
@@ -252,8 +252,10 @@ void RegisterAll(const KernelSet& set) {
   add("index_scores/64x128/65536", [&](benchmark::State& s) { IndexScores(s, set, 64, 65536); });
   add("index_scores_e4m3/64x128/65536", [&](benchmark::State& s) { IndexScoresE4M3(s, set, 64, 65536); });
   add("top_k/2048_of_65536", [&](benchmark::State& s) { TopK(s, set, 65536); });
-  for (const auto& [name, format] :
-       {std::pair{"f32", RowFormat::kF32}, {"bf16", RowFormat::kBF16}, {"fp8", RowFormat::kFp8}, {"int8", RowFormat::kInt8}})
+  for (const auto& [name, format] : {std::pair{"f32", RowFormat::kF32},
+                                     {"bf16", RowFormat::kBF16},
+                                     {"fp8", RowFormat::kFp8},
+                                     {"int8", RowFormat::kInt8}})
     for (const auto& [heads, context] : {std::pair{128, 65536}, {32, 65536}, {32, 2048}})
       add(fmt::format("attend_latent/{}/{}x2048_of_{}", name, heads, context),
           [&set, format = format, heads = heads, context = context](benchmark::State& s) {

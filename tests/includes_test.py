@@ -23,7 +23,7 @@ DOORS = {
              "cgroup.h", "file_reader.h", "page_memory.h"},
     "tensor": {"dtype.h", "view.h", "arena.h", "weight_view.h", "safetensors.h", "checkpoint.h", "verify.h",
                "quantize.h", "encode.h", "gguf.h", "gguf_writer.h"},
-    "kernels": {"kernel_set.h"},
+    "kernels": {"kernel_set.h", "pack_row.h"},
     "text": {"tokenizer.h", "chat.h", "chat_template.h", "chat_parser.h", "stream_parser.h", "tokenizer_config.h",
              "utf8_stream.h"},
     "model": {"config.h", "cache_view.h", "forward.h", "model.h", "facts.h", "work.h", "split.h", "checkpoint_writer.h",

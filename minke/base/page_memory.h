@@ -13,8 +13,8 @@ namespace minke {
 enum class HugePages {
   kAuto,  // the system is asked for transparent ones and may give small ones. Faster to walk, but slow to take on a
           // virtual machine whose host has taken free ones back (docs/performance.md)
-  kOff,  // small pages
-  kOn,   // of the ones that an administrator has reserved (vm.nr_hugepages); an error when they are too few
+  kOff,   // small pages
+  kOn,    // of the ones that an administrator has reserved (vm.nr_hugepages); an error when they are too few
 };
 
 class PageMemory {

@@ -124,9 +124,9 @@ class Runner {
   Result<int64_t> ExpertBytes(const BenchPlan& plan, int threads) const {
     int64_t other = 0;
     for (const BenchPoint& point : plan.points)
-      other = std::max(other, point.batch * PagePool::PagesFor(point.positions) *
-                                  model_.cache_layout(options_.cache).page_floats() *
-                                  static_cast<int64_t>(sizeof(float)));
+      other =
+          std::max(other, point.batch * PagePool::PagesFor(point.positions) *
+                              model_.cache_layout(options_.cache).page_floats() * static_cast<int64_t>(sizeof(float)));
     for (const Attention attention : options_.attentions)
       other += Forward::ScratchBytes(
           model_, threads, MakeForwardOptions(options_, attention, Positions(model_.config().max_position_embeddings)));

@@ -122,8 +122,7 @@ Status Bench(const BenchFlags& flags, CliContext& context) {
     context.Note(fmt::format("{} fits the processor's cache of {}: shares of a roofline of memory may pass 100 %",
                              opened.path.name, BytesText(cache)));
   const BenchOptions options = MakeOptions(flags, model.config(), context);
-  const BenchSubject subject{.weights = WeightFormat(model),
-                             .cache = CacheText(options.cache)};
+  const BenchSubject subject{.weights = WeightFormat(model), .cache = CacheText(options.cache)};
 
   Progress progress("measuring", "tokens", !context.quiet);
   bool head = false;  // of the table: written before its first line

@@ -14,7 +14,8 @@ struct Latents {
   std::vector<float> values;
   std::vector<float*> pages;
   PagedRows rows;
-  Latents(const std::vector<float>& v, int64_t rc, int64_t dr, int64_t page_tokens, RowFormat format = RowFormat::kF32) {
+  Latents(const std::vector<float>& v, int64_t rc, int64_t dr, int64_t page_tokens,
+          RowFormat format = RowFormat::kF32) {
     const int64_t width = RowFloats(format, rc, dr), count = static_cast<int64_t>(v.size()) / (rc + dr);
     values.resize(static_cast<size_t>(count * width));
     for (int64_t i = 0; i < count; ++i)
@@ -42,9 +43,8 @@ double LatentBound(const LatentCase& c) {
 }
 
 void CheckAttendLatent(const LatentCase& c, Random& random) {
-  SCOPED_TRACE(
-      fmt::format("heads {} rc {} dr {} count {} kind {} format {}", c.heads, c.rc, c.dr,
-                           c.count, static_cast<int>(c.kind), static_cast<int>(c.format)));
+  SCOPED_TRACE(fmt::format("heads {} rc {} dr {} count {} kind {} format {}", c.heads, c.rc, c.dr, c.count,
+                           static_cast<int>(c.kind), static_cast<int>(c.format)));
   const int64_t width = c.rc + c.dr, total = (c.gathered ? 3 : 1) * c.count;
   const Latents latents(random.Floats((total / 16 + 1) * 16 * width, c.kind), c.rc, c.dr, 16, c.format);
   std::vector<int32_t> positions;
@@ -56,7 +56,8 @@ void CheckAttendLatent(const LatentCase& c, Random& random) {
   CompareSets(
       [&](const KernelSet& set) {
         const auto run = [&](int64_t begin, int64_t end, float* o) {
-          std::vector<float> scratch(static_cast<size_t>(AttendLatentScratch(c.format, end - begin, c.rc, c.dr)), -3.0f);
+          std::vector<float> scratch(static_cast<size_t>(AttendLatentScratch(c.format, end - begin, c.rc, c.dr)),
+                                     -3.0f);
           set.attend_latent(q.data() + begin * width, end - begin, c.rc, c.dr, latents.rows,
                             c.gathered ? positions.data() : nullptr, c.count, scale, o + begin * c.rc, scratch.data());
         };

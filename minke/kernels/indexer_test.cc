@@ -41,7 +41,8 @@ void CheckIndexScores(int64_t heads, int64_t dim, int64_t count, int64_t page_to
   const auto bound = [&](size_t s) {
     double sum = 0;
     for (int64_t j = 0; j < heads; ++j)
-      for (int64_t d = 0; d < dim; ++d) sum += std::fabs(double{weights[j]} * q[j * dim + d] * keys[s * dim + d]) * 1.1;  // rounding may make it more
+      for (int64_t d = 0; d < dim; ++d)
+        sum += std::fabs(double{weights[j]} * q[j * dim + d] * keys[s * dim + d]) * 1.1;  // rounding may make it more
     const double steps = (std::sqrt(static_cast<double>(dim)) + std::sqrt(static_cast<double>(heads))) / 2 + 2;
     return kSpacing * steps * sum + kTiniest * static_cast<double>(heads * dim);
   };
@@ -73,7 +74,8 @@ TEST(IndexScores, AllSetsAgreeOnEveryShape) {
 TEST(IndexScores, AllSetsAgreeOnRoundedKeys) {
   Random random(7);
   for (const RowFormat format : {RowFormat::kBF16, RowFormat::kFp8}) {
-    for (int64_t i = 4; i <= 260; i += 32) CheckIndexScores(1 + i % 70, i, 1 + i % 23, 8, Kind::kNormal, random, format);
+    for (int64_t i = 4; i <= 260; i += 32)
+      CheckIndexScores(1 + i % 70, i, 1 + i % 23, 8, Kind::kNormal, random, format);
     CheckIndexScores(64, 128, 450, 64, Kind::kNormal, random, format);
     CheckIndexScores(17, 128, 30, 8, Kind::kNaN, random, format);
   }

@@ -64,9 +64,9 @@ struct KernelSet {
 
   // Absorbed MLA for heads [0, heads) of one query: q [heads, rc + dr] (latent part, then RoPE part); rows are
   // (c, k_pe), rc numbers and dr exact ones, of any format. positions[count] ascending, or nullptr for 0 .. count - 1.
-  // o [heads, rc] = sum of c weighted by softmax(scale * q . row), zeros if count is 0. Blocks of rows in order, running
-  // maximum. On rows of kInt8 the latent part of q is rounded to 8 bits too, in groups of 128, and the weights to 14.
-  // scratch: AttendLatentScratch floats.
+  // o [heads, rc] = sum of c weighted by softmax(scale * q . row), zeros if count is 0. Blocks of rows in order,
+  // running maximum. On rows of kInt8 the latent part of q is rounded to 8 bits too, in groups of 128, and the weights
+  // to 14. scratch: AttendLatentScratch floats.
   void (*attend_latent)(const float* q, int64_t heads, int64_t rc, int64_t dr, const PagedRows& rows,
                         const int32_t* positions, int64_t count, float scale, float* o, float* scratch);
 

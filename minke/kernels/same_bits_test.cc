@@ -81,8 +81,7 @@ uint64_t DigestOf(const KernelSet& set) {
   for (const RowFormat format : {RowFormat::kF32, RowFormat::kBF16, RowFormat::kFp8, RowFormat::kInt8}) {
     const int64_t width = RowFloats(format, 96, 32);
     std::vector<float> packed(static_cast<size_t>(100 * width)), o(10 * 96);
-    for (int64_t s = 0; s < 100; ++s)
-      PackLatent(set, format, keys.data() + 128 * s, 96, 32, packed.data() + width * s);
+    for (int64_t s = 0; s < 100; ++s) PackLatent(set, format, keys.data() + 128 * s, 96, 32, packed.data() + width * s);
     std::vector<float> scratch(static_cast<size_t>(AttendLatentScratch(format, 10, 96, 32)));
     float* latents = packed.data();
     set.attend_latent(q.data(), 10, 96, 32, {&latents, 0, width, 128, format}, nullptr, 100, 0.1f, o.data(),

@@ -11,7 +11,6 @@
 namespace minke {
 namespace {
 
-
 int64_t WidestMatrix(const Model& model) {
   struct Widest {
     int64_t size = 0;
@@ -249,14 +248,15 @@ Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const Kerne
   if (options.max_batch_tokens > kMostBatchTokens || options.max_logit_rows > kMostBatchTokens)
     return Fail(Code::kInvalidArgument, "batch: {} tokens asked for, one step takes at most {}; use smaller chunks",
                 std::max(options.max_batch_tokens, options.max_logit_rows), kMostBatchTokens);
-  if (const int64_t dim = c.index_head_dim; c.has_indexer() && options.cache.index_keys != RowFormat::kF32 &&
-                                            (dim % 4 != 0 || dim > kLongestRoundedKey))
+  if (const int64_t dim = c.index_head_dim;
+      c.has_indexer() && options.cache.index_keys != RowFormat::kF32 && (dim % 4 != 0 || dim > kLongestRoundedKey))
     return Fail(Code::kUnsupported,
                 "index keys that are not F32 need an index_head_dim that is a multiple of 4 and at most {}, not {}",
                 kLongestRoundedKey, dim);
   if (options.mla_form == MlaForm::kExpanded && options.cache.latents != RowFormat::kF32)
-    return Fail(Code::kUnsupported, "the expanded form of attention reads latents in F32 only: keep the cache in F32, or take the absorbed "
-                                    "form");
+    return Fail(Code::kUnsupported,
+                "the expanded form of attention reads latents in F32 only: keep the cache in F32, or take the absorbed "
+                "form");
   const int64_t bytes = ScratchBytes(model, pool.num_threads(), options);
   // Asked before taken: the system promises memory that it does not have.
   const Error no_memory{

@@ -34,8 +34,8 @@ struct ModelOptions {
 class Model {
  public:
   // `path`: a folder with config.json and safetensors, one .safetensors file or index beside a config.json, or a .gguf
-  // file. Errors: kNotFound, kDamaged, kUnsupported, each with file and tensor; kNoMemory when the weights are to be read
-  // and do not fit.
+  // file. Errors: kNotFound, kDamaged, kUnsupported, each with file and tensor; kNoMemory when the weights are to be
+  // read and do not fit.
   static Result<std::unique_ptr<const Model>> Open(const std::string& path, const ModelOptions& options = {});
   ~Model();
 

@@ -30,7 +30,8 @@ Scratch::Scratch(Arena& arena, const Model& model, const ForwardOptions& o, int 
   q_latent = arena.TakeTensor<float>({tile, heads, c.latent_dim()});
   o_latent = arena.TakeTensor<float>({tile, heads, c.kv_lora_rank});
   attention_out = arena.TakeTensor<float>({tokens, heads * c.v_head_dim});
-  attend_scratch = arena.TakeTensor<float>({num_threads, AttendLatentScratch(o.cache.latents, heads, c.kv_lora_rank, c.qk_rope_head_dim)});
+  attend_scratch = arena.TakeTensor<float>(
+      {num_threads, AttendLatentScratch(o.cache.latents, heads, c.kv_lora_rank, c.qk_rope_head_dim)});
   if (o.mla_form == MlaForm::kExpanded) {
     kv_b = arena.TakeTensor<float>({kPageTokens, heads * (c.qk_nope_head_dim + c.v_head_dim)});
     k_expanded = arena.TakeTensor<float>({kPageTokens, heads, c.qk_head_dim()});

@@ -9,7 +9,6 @@
 namespace minke {
 namespace {
 
-
 // How much of a tensor a step uses.
 struct Use {
   double reads = 0;  // of the tensor in the step; for one of many experts the chance of it
