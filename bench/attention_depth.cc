@@ -90,7 +90,7 @@ Result<double> Measure(const char* folder, int threads) {
   PageTable table(*pages, PagePool::PagesFor(kDeepest));
   MINKE_TRY(table.Grow(PagePool::PagesFor(kDeepest)));
   ThreadPool pool(threads);
-  FillWithRandomRows(table, model->cache_layout(), 0, kDeepest, /*seed=*/1, pool);
+  FillWithRandomRows(table, model->cache_layout(), 0, kDeepest, /*seed=*/1, *kernels, pool);
   MINKE_ASSIGN(const auto dsa, Create(*model, *kernels, pool, Attention::kDsa));
   MINKE_ASSIGN(const auto dense, Create(*model, *kernels, pool, Attention::kDense));
 

@@ -160,20 +160,24 @@ void IndexScoresE4M3(benchmark::State& state, const KernelSet& set, int64_t head
   Report(state, static_cast<double>(2 * heads * 129 * keys), 0, PeakOf(set), 0);
 }
 
-void AttendLatent(benchmark::State& state, const KernelSet& set, int64_t heads, int64_t count, int64_t context) {
+void AttendLatent(benchmark::State& state, const KernelSet& set, RowFormat format, int64_t heads, int64_t count,
+                  int64_t context) {
   constexpr int64_t kRank = 512, kRope = 64;
-  const Cache cache(context, kRank + kRope);
+  Cache cache(context, RowFloats(format, kRank, kRope));
+  cache.rows.format = format;
   const std::vector<float> q = RandomFloats(heads * (kRank + kRope));
   std::vector<int32_t> positions(static_cast<size_t>(count));
   const Philox philox(3, 0);
   for (size_t i = 0; i < positions.size(); ++i)  // one in each stretch of context / count
     positions[i] =
         static_cast<int32_t>(static_cast<double>(context / count) * (static_cast<double>(i) + philox.Uniform(i)));
-  std::vector<float> o(static_cast<size_t>(heads * kRank)), scratch(static_cast<size_t>(AttendLatentScratch(heads)));
+  std::vector<float> o(static_cast<size_t>(heads * kRank)), 
+      scratch(static_cast<size_t>(AttendLatentScratch(format, heads, kRank, kRope)));
   for (auto _ : state)
     set.attend_latent(q.data(), heads, kRank, kRope, cache.rows, positions.data(), count, 0.1f, o.data(),
                       scratch.data());
-  Report(state, 2.0 * static_cast<double>(heads * count * (2 * kRank + kRope)), 0, PeakOf(set), 0);
+  Report(state, 2.0 * static_cast<double>(heads * count * (2 * kRank + kRope)), 0,
+         format == RowFormat::kInt8 ? PeakInt8Of(set) : PeakOf(set), 0);
 }
 
 void AttendExpanded(benchmark::State& state, const KernelSet& set, int64_t count) {
@@ -235,8 +239,13 @@ void RegisterAll(const KernelSet& set) {
   add("index_scores/64x128/65536", [&](benchmark::State& s) { IndexScores(s, set, 64, 65536); });
   add("index_scores_e4m3/64x128/65536", [&](benchmark::State& s) { IndexScoresE4M3(s, set, 64, 65536); });
   add("top_k/2048_of_65536", [&](benchmark::State& s) { TopK(s, set, 65536); });
-  add("attend_latent/128x2048_of_65536", [&](benchmark::State& s) { AttendLatent(s, set, 128, 2048, 65536); });
-  add("attend_latent/16x2048_of_2048", [&](benchmark::State& s) { AttendLatent(s, set, 16, 2048, 2048); });
+  for (const auto& [name, format] :
+       {std::pair{"f32", RowFormat::kF32}, {"bf16", RowFormat::kBF16}, {"fp8", RowFormat::kFp8}, {"int8", RowFormat::kInt8}})
+    for (const auto& [heads, context] : {std::pair{128, 65536}, {32, 65536}, {32, 2048}})
+      add(fmt::format("attend_latent/{}/{}x2048_of_{}", name, heads, context),
+          [&set, format = format, heads = heads, context = context](benchmark::State& s) {
+            AttendLatent(s, set, format, heads, 2048, context);
+          });
   for (const int64_t count : {64, 2048})
     add(fmt::format("attend_expanded/{}", count), [&, count](benchmark::State& s) { AttendExpanded(s, set, count); });
   add("rms_norm/7168",

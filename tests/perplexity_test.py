@@ -90,16 +90,25 @@ def test_refusals(text, tmp_path):
     refused(2, "of 512 columns", "nano", "-f", text, "--kl-base", tmp_path / "narrow.safetensors")
 
 
-def test_8_bit_index_keys_select_nearly_the_same():
-    """The selection is seen to differ, and the text is predicted as well."""
-    (exact,), (int8,) = (rows("nano", "-f", support.NANO / "sample.txt", "--index-precision", kind)
-                         for kind in ("exact", "int8"))
-    assert exact["perplexity"] != int8["perplexity"]
-    assert abs(int8["perplexity"] / exact["perplexity"] - 1) < 0.005
+@pytest.fixture(scope="module")
+def exact_perplexity():
+    (exact,) = rows("nano", "-f", support.NANO / "sample.txt")
+    return exact["perplexity"]
 
 
-def test_8_bit_index_keys_change_nothing_within_topk(tmp_path):
+@pytest.mark.parametrize("kind", ["bf16", "fp8", "int8"])
+@pytest.mark.parametrize("flag", ["--index-precision", "--cache-type"])
+def test_rounded_caches_predict_nearly_as_well(exact_perplexity, flag, kind):
+    """That something was rounded is seen, and the text is predicted as well."""
+    (rounded,) = rows("nano", "-f", support.NANO / "sample.txt", flag, kind)
+    assert rounded["perplexity"] != exact_perplexity
+    assert abs(rounded["perplexity"] / exact_perplexity - 1) < 0.002
+
+
+@pytest.mark.parametrize("kind", ["bf16", "fp8", "int8"])
+def test_rounded_index_keys_change_nothing_within_topk(tmp_path, kind):
     """Up to index_topk tokens everything is selected, and no score counts."""
     ids = np.arange(5, 37)
-    assert np.array_equal(support.score(tmp_path, "nano", ids)["logits"],
-                          support.score(tmp_path, "nano", ids, "--index-precision", "int8")["logits"])
+    exact = support.score(tmp_path, "nano", ids)["logits"]
+    assert np.array_equal(exact, support.score(tmp_path, "nano", ids, "--index-precision", kind)["logits"])
+    assert not np.array_equal(exact, support.score(tmp_path, "nano", ids, "--cache-type", kind)["logits"])

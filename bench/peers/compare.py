@@ -30,8 +30,9 @@ def number(text):
     return int(text[:-1]) * 1024 if text.lower().endswith("k") else int(text)
 
 
-def minke_speed(program, model, phase, depth, threads, prompt, decode):
+def minke_speed(program, model, phase, depth, threads, prompt, decode, cache_type):
     command = [program, "-q", "bench", model, "-d", str(depth), "-t", str(threads), "--batch", "1", "-r", "1", "--json",
+               "--cache-type", cache_type,
                "-p", str(prompt if phase == "prefill" else 0), "-n", str(decode if phase == "decode" else 0)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
@@ -65,6 +66,7 @@ def main():
     parser.add_argument("--minke", required=True, metavar="MODEL", help="folder made by minke quantize")
     parser.add_argument("--gguf", required=True, help="file made by to_gguf.py from the same weights")
     parser.add_argument("--program", default="build/release/minke")
+    parser.add_argument("--cache-type", default="int8", help="of minke; llama.cpp keeps F16")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--depths", default="0,4k,16k,64k")
     parser.add_argument("--prefill-depths", help="if fewer than --depths: reading at 64k takes llama.cpp many minutes")
@@ -109,7 +111,8 @@ def compare(args, depths, prefill_depths):
 
 def measure(args, llama, phase, depth, threads, rng):
     def minke():
-        return minke_speed(args.program, args.minke, phase, depth, threads, args.prompt, args.decode)
+        return minke_speed(args.program, args.minke, phase, depth, threads, args.prompt, args.decode,
+                           args.cache_type)
 
     def peer():
         if phase == "prefill":

@@ -22,7 +22,7 @@ struct BenchOptions {
   std::vector<Attention> attentions = {Attention::kDsa};
   int64_t prompt_tokens = 512, decode_tokens = 32;  // of each sequence; 0 leaves a phase out
   int64_t repetitions = 3;
-  IndexPrecision index_precision = IndexPrecision::kExact;
+  CacheFormats cache = {};
   bool fill_by_prefill = false;  // else with random rows
 
   int64_t tokens(Phase phase) const { return phase == Phase::kPrefill ? prompt_tokens : decode_tokens; }

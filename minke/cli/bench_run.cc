@@ -24,18 +24,18 @@ ForwardOptions MakeForwardOptions(const BenchOptions& options, Attention attenti
   forward.max_logit_rows = batch;
   forward.max_context = positions;
   forward.attention = attention;
-  forward.index_precision = options.index_precision;
+  forward.cache = options.cache;
   return forward;
 }
 
 // Sequences of one batch with their caches, filled up to some depth.
 class Sequences {
  public:
-  static Result<std::unique_ptr<Sequences>> Create(const Model& model, IndexPrecision index, int64_t batch,
+  static Result<std::unique_ptr<Sequences>> Create(const Model& model, const CacheFormats& cache, int64_t batch,
                                                    int64_t positions) {
     auto made = std::unique_ptr<Sequences>(new Sequences(positions));
     const int64_t pages = PagePool::PagesFor(positions);
-    MINKE_ASSIGN(made->pool_, PagePool::Create(model.cache_layout(index), batch * pages));
+    MINKE_ASSIGN(made->pool_, PagePool::Create(model.cache_layout(cache), batch * pages));
     for (int64_t i = 0; i < batch; ++i) {
       MINKE_TRY(made->tables_.emplace_back(*made->pool_, pages).Grow(pages));
       std::vector<TokenId>& tokens = made->tokens_.emplace_back();
@@ -107,7 +107,7 @@ class Runner {
   BenchPlan Plan() const {
     BenchLimits limits{
         .positions = model_.config().max_position_embeddings,
-        .page_bytes = model_.cache_layout(options_.index_precision).page_floats() * static_cast<int64_t>(sizeof(float)),
+        .page_bytes = model_.cache_layout(options_.cache).page_floats() * static_cast<int64_t>(sizeof(float)),
         .available_bytes = AvailableMemoryBytes()};
     for (const Attention attention : options_.attentions)
       limits.fixed_bytes += Forward::ScratchBytes(model_, static_cast<int>(options_.threads.back()),
@@ -124,9 +124,9 @@ class Runner {
   Result<int64_t> ExpertBytes(const BenchPlan& plan, int threads) const {
     int64_t other = 0;
     for (const BenchPoint& point : plan.points)
-      other = std::max(other, point.batch * PagePool::PagesFor(point.positions) *
-                                  model_.cache_layout(options_.index_precision).page_floats() *
-                                  static_cast<int64_t>(sizeof(float)));
+      other =
+          std::max(other, point.batch * PagePool::PagesFor(point.positions) *
+                              model_.cache_layout(options_.cache).page_floats() * static_cast<int64_t>(sizeof(float)));
     for (const Attention attention : options_.attentions)
       other += Forward::ScratchBytes(
           model_, threads, MakeForwardOptions(options_, attention, Positions(model_.config().max_position_embeddings)));
@@ -171,7 +171,7 @@ class Runner {
         for (const BenchPoint& other : plan.points)
           if (other.batch == point.batch) positions = std::max(positions, other.positions);
         sequences.reset();  // first gives back what it has
-        MINKE_ASSIGN(sequences, Sequences::Create(model_, options_.index_precision, point.batch, positions));
+        MINKE_ASSIGN(sequences, Sequences::Create(model_, options_.cache, point.batch, positions));
         MINKE_TRY(WarmUp(forwards, *sequences));
       }
       MINKE_TRY(FillTo(point.depth, *forwards.front(), *pool, *sequences));
@@ -204,7 +204,7 @@ class Runner {
     } else {
       uint64_t seed = 0;
       for (const PageTable& table : sequences.tables())
-        FillWithRandomRows(table, model_.cache_layout(options_.index_precision), from, depth, ++seed, pool);
+        FillWithRandomRows(table, model_.cache_layout(options_.cache), from, depth, ++seed, kernels_, pool);
     }
     sequences.set_filled(depth);
     return {};
@@ -281,7 +281,7 @@ class Runner {
                       .depth = row.depth + at,
                       .logits = logits,
                       .attention = row.attention,
-                      .index_precision = options_.index_precision,
+                      .cache = options_.cache,
                       .experts = ExpertsOfLayer(forward.stats())};
       const Work work = CountWork(model_, shape);
       row.work += work;

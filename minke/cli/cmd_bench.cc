@@ -60,7 +60,7 @@ BenchOptions MakeOptions(const BenchFlags& flags, const ModelConfig& config, con
   std::ranges::replace(options.threads, 0, context.ThreadCount());
   for (std::vector<int64_t>* list : {&options.depths, &options.batches, &options.threads}) SortOnce(*list);
   options.fill_by_prefill = flags.fill == "prefill";
-  options.index_precision = flags.model.index_precision();
+  options.cache = flags.model.cache.formats();
   options.attentions.clear();
   for (const std::string& name : flags.attentions) {
     const bool dsa = name == "dsa" && config.has_indexer();
@@ -122,8 +122,7 @@ Status Bench(const BenchFlags& flags, CliContext& context) {
     context.Note(fmt::format("{} fits the processor's cache of {}: shares of a roofline of memory may pass 100 %",
                              opened.path.name, BytesText(cache)));
   const BenchOptions options = MakeOptions(flags, model.config(), context);
-  const BenchSubject subject{.weights = WeightFormat(model),
-                             .cache = options.index_precision == IndexPrecision::kInt8 ? "F32, index keys I8" : "F32"};
+  const BenchSubject subject{.weights = WeightFormat(model), .cache = CacheText(options.cache)};
 
   Progress progress("measuring", "tokens", !context.quiet);
   bool head = false;  // of the table: written before its first line
@@ -177,7 +176,7 @@ void AddBenchCommand(FlagSet program, CliContext& context) {
   verb.Number("-r,--repetitions", options.repetitions, 1, 1 << 20,
               "The median is shown; spread is (fastest - slowest) / median (default 3)");
   verb.Choices("--attention", flags->attentions, {"dsa", "dense"}, "dsa, dense, or both: dsa,dense (default dsa)");
-  AddIndexFlag(verb, flags->model.index);
+  AddCacheFlags(verb, flags->model.cache);
   AddLoadFlags(verb, flags->model);
   verb.Choice("--fill", flags->fill, {"random", "prefill"},
               "How the cache reaches a depth: random rows (default), or by reading that many tokens");

@@ -74,8 +74,8 @@ Status Inspect(const InspectFlags& flags, CliContext& context) {
     const CacheLayout layout = opened.model->cache_layout();
     report["cache"] = {{"bytes_per_token", layout.page_floats() / kPageTokens * static_cast<int64_t>(sizeof(float))},
                        {"layers", layout.num_layers},
-                       {"latent_dim", layout.latent_dim},
-                       {"index_head_dim", layout.index_width}};
+                       {"latent_dim", layout.kv_lora_rank + layout.qk_rope_head_dim},
+                       {"index_head_dim", layout.index_head_dim}};
     report["unused"] = UnusedTensors(*opened.model);
     if (opened.config->num_nextn_predict_layers > 0 && !opened.model->has_mtp()) {
       report["architecture"]["mtp_layers"] = 0;

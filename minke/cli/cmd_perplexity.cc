@@ -83,7 +83,7 @@ Result<Row> Measure(const PerplexityFlags& flags, const OpenedModel& opened, con
   };
   ScoreRunOptions options;
   options.attention = attention, options.mla_form = flags.model.mla_form();
-  options.index_precision = flags.model.index_precision();
+  options.cache = flags.model.cache.formats();
   MINKE_ASSIGN(result.perplexity,
                MeasurePerplexity(opened, kernels, pool, flags.text, flags.cut, options, progress, row));
   if (base.logits && base.logits->shape[0] != result.perplexity.scored)
@@ -179,7 +179,7 @@ void AddPerplexityCommand(FlagSet program, CliContext& context) {
   verb.Text("--kl-base", flags->kl_base, "Divergence from logits that --save-logits wrote over the same text");
   verb.Text("--attention", flags->model.attention, "dsa, dense, or dsa,dense side by side (default dsa)");
   verb.Choice("--mla", flags->model.mla, {"absorbed", "expanded"}, "Form of dense attention");
-  AddIndexFlag(verb, flags->model.index);
+  AddCacheFlags(verb, flags->model.cache);
   AddLoadFlags(verb, flags->model);
   verb.Switch("--json", flags->json, "One JSON object");
 }

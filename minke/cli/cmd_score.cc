@@ -94,7 +94,7 @@ Status ScoreIds(const ScoreFlags& flags, const CliContext& context, std::shared_
   ScoreRunOptions options;
   options.chunk = flags.step ? 1 : flags.chunk;
   options.attention = flags.attention_mode(), options.mla_form = flags.mla_form();
-  options.index_precision = flags.index_precision();
+  options.cache = flags.cache.formats();
   options.taps = flags.taps;
   MINKE_ASSIGN(const auto threads, ThreadPool::Create(context.ThreadCount()));
   ThreadPool& pool = *threads;
@@ -192,7 +192,7 @@ Status Score(const ScoreFlags& flags, CliContext& context) {
     ScoreRunOptions options;
     options.chunk = flags.step ? 1 : flags.chunk;
     options.attention = flags.attention_mode(), options.mla_form = flags.mla_form();
-    options.index_precision = flags.index_precision();
+    options.cache = flags.cache.formats();
     MINKE_ASSIGN(const auto threads, ThreadPool::Create(context.ThreadCount()));
     ThreadPool& pool = *threads;
     Progress progress("scoring", "tokens", !context.quiet);

@@ -12,7 +12,7 @@ void AddModelFlags(FlagSet verb, ModelFlags& flags) {
               "Longest prompt and answer, in tokens (default: what the model allows)");
   verb.Choice("--attention", flags.attention, {"dsa", "dense"}, "dsa, or dense for comparison");
   verb.Choice("--mla", flags.mla, {"absorbed", "expanded"}, "Form of the attention: absorbed or expanded");
-  AddIndexFlag(verb, flags.index);
+  AddCacheFlags(verb, flags.cache);
   AddLoadFlags(verb, flags);
 }
 
@@ -26,9 +26,33 @@ void AddLoadFlags(FlagSet verb, ModelFlags& flags) {
               "For weights that are read: none (default), transparent ones, or reserved ones (on, vm.nr_hugepages)");
 }
 
-void AddIndexFlag(FlagSet verb, std::string& index) {
-  verb.Choice("--index-precision", index, {"exact", "int8"},
-              "Index scores in F32, or on 8-bit keys: faster at long contexts, nearly the same selection");
+void AddCacheFlags(FlagSet verb, CacheFlags& flags) {
+  verb.Choice("--cache-type", flags.type, {"f32", "bf16", "fp8", "int8"},
+              "How the cache keeps latents: exactly (f32), smaller (bf16, fp8), or for 8-bit products, which are the "
+              "fastest (int8)");
+  verb.Choice("--index-precision", flags.index_precision, {"exact", "bf16", "fp8", "int8"},
+              "How it keeps index keys (default: exact with f32, else as latents); int8 scores in 8-bit products");
+}
+
+CacheFormats CacheFlags::formats() const {
+  const auto format = [](std::string_view name) {
+    return name == "bf16"   ? RowFormat::kBF16
+           : name == "fp8"  ? RowFormat::kFp8
+           : name == "int8" ? RowFormat::kInt8
+                            : RowFormat::kF32;
+  };
+  return {.latents = format(type), .index_keys = format(index_precision.empty() ? type : index_precision)};
+}
+
+std::string CacheText(const CacheFormats& formats) {
+  const auto name = [](RowFormat format) {
+    return format == RowFormat::kF32    ? "F32"
+           : format == RowFormat::kBF16 ? "BF16"
+           : format == RowFormat::kFp8  ? "FP8"
+                                        : "INT8";
+  };
+  if (formats.latents == formats.index_keys) return name(formats.latents);
+  return fmt::format("{}, index keys {}", name(formats.latents), name(formats.index_keys));
 }
 
 void AddDraftFlags(FlagSet verb, ModelFlags& flags) {
@@ -42,7 +66,7 @@ EngineOptions ModelFlags::engine_options() const {
   options.context = context;
   options.attention = attention_mode();
   options.mla_form = mla_form();
-  options.index_precision = index_precision();
+  options.cache = cache.formats();
   options.speculation = mtp == "off" ? Speculation::kOff : mtp == "on" ? Speculation::kAlways : Speculation::kAuto;
   options.draft_tokens = draft_tokens;
   return options;

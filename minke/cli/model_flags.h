@@ -14,10 +14,17 @@
 
 namespace minke {
 
+struct CacheFlags {
+  std::string type = "f32", index_precision;  // index_precision empty: what goes with the type
+  CacheFormats formats() const;
+};
+std::string CacheText(const CacheFormats& formats);  // "INT8", "F32, index keys INT8"
+
 struct ModelFlags {
   std::string model;
   int64_t context = 0;  // tokens; 0: what the model allows
-  std::string attention = "dsa", mla = "absorbed", index = "exact", mtp = "auto";
+  std::string attention = "dsa", mla = "absorbed", mtp = "auto";
+  CacheFlags cache;
   int64_t draft_tokens = 1;
   std::string load, huge_pages = "off";  // load "": mmap, or direct with a limit of memory
   int64_t memory = 0;                    // bytes; 0: no limit
@@ -25,7 +32,6 @@ struct ModelFlags {
   Attention attention_mode() const { return attention == "dense" ? Attention::kDense : Attention::kDsa; }
   Status CheckGiven() const;  // kInvalidArgument when there is no model
   MlaForm mla_form() const { return mla == "expanded" ? MlaForm::kExpanded : MlaForm::kAbsorbed; }
-  IndexPrecision index_precision() const { return index == "int8" ? IndexPrecision::kInt8 : IndexPrecision::kExact; }
   // The fields of these flags; the verb adds what is its own.
   EngineOptions engine_options() const;
   // Errors: kInvalidArgument for flags that exclude each other.
@@ -33,7 +39,7 @@ struct ModelFlags {
 };
 
 void AddModelFlags(FlagSet verb, ModelFlags& flags);
-void AddIndexFlag(FlagSet verb, std::string& index);  // part of AddModelFlags
+void AddCacheFlags(FlagSet verb, CacheFlags& flags);  // part of AddModelFlags
 void AddLoadFlags(FlagSet verb, ModelFlags& flags);   // part of AddModelFlags
 void AddDraftFlags(FlagSet verb, ModelFlags& flags);  // for verbs that write answers
 

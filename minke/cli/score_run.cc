@@ -36,8 +36,8 @@ Result<std::unique_ptr<ScoreRunner>> ScoreRunner::Create(const Model& model, con
   forward.max_context = longest_prompt;
   forward.attention = options.attention;
   forward.mla_form = options.mla_form;
-  forward.index_precision = options.index_precision;
-  const CacheLayout layout = model.cache_layout(options.index_precision);
+  forward.cache = options.cache;
+  const CacheLayout layout = model.cache_layout(options.cache);
   const double cache_bytes = static_cast<double>(num_pages) * static_cast<double>(layout.page_floats()) * sizeof(float);
   const auto scratch_bytes = [&] { return Forward::ScratchBytes(model, pool.num_threads(), forward); };
   if (model.streams_experts()) {

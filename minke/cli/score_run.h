@@ -19,7 +19,7 @@ struct ScoreRunOptions {
   int64_t chunk = 0;  // tokens of each prompt in one step; 0: as many as one batch takes
   Attention attention = Attention::kDsa;
   MlaForm mla_form = MlaForm::kAbsorbed;
-  IndexPrecision index_precision = IndexPrecision::kExact;
+  CacheFormats cache = {};
   bool taps = false;  // also intermediates, and the MTP layer's logits when the model has one
 };
 

@@ -64,8 +64,8 @@ void ExpectSameRows(const Bench& a, const Bench& b, int64_t count) {
         const size_t page = static_cast<size_t>(pos / kPageTokens);
         return std::memcmp(a.table.pages()[page] + at, b.table.pages()[page] + at, width * sizeof(float)) != 0;
       };
-      ASSERT_FALSE(differs(layout.latent_offset(layer), layout.latent_dim)) << "layer " << layer << ", latent " << pos;
-      ASSERT_FALSE(differs(layout.index_offset(layer), layout.index_width)) << "layer " << layer << ", key " << pos;
+      ASSERT_FALSE(differs(layout.latent_offset(layer), layout.latent_width())) << "layer " << layer << ", latent " << pos;
+      ASSERT_FALSE(differs(layout.index_offset(layer), layout.index_width())) << "layer " << layer << ", key " << pos;
     }
   }
 }

@@ -96,14 +96,14 @@ Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
     MINKE_ASSIGN(parts.kernels, ChooseKernelSet(""));
   }
   MINKE_ASSIGN(parts.context, ChooseContext(options));
-  const CacheLayout layout = options.model->cache_layout(options.index_precision);
+  const CacheLayout layout = options.model->cache_layout(options.cache);
   const int64_t page_bytes = layout.page_floats() * static_cast<int64_t>(sizeof(float));
   ForwardOptions forward{.max_batch_tokens = options.max_batch_tokens,
                          .max_logit_rows = options.max_sequences * (1 + parts.draft_tokens),
                          .max_context = parts.context,
                          .attention = options.attention,
                          .mla_form = options.mla_form,
-                         .index_precision = options.index_precision};
+                         .cache = options.cache};
   const int64_t scratch_bytes = Forward::ScratchBytes(*options.model, options.num_threads, forward);
   MINKE_ASSIGN(const int64_t num_pages, ChoosePages(options, parts.context, page_bytes, scratch_bytes));
   MINKE_ASSIGN(forward.expert_bytes, options.model->ExpertBytes(scratch_bytes + num_pages * page_bytes));

@@ -36,7 +36,7 @@ struct EngineOptions {
   int64_t prefill_chunk = 0;   // prompt tokens in one step; 0: max_batch_tokens
   int64_t cache_bytes = 0;     // 0: max_sequences whole contexts, but at most half of the available memory
   Attention attention = Attention::kDsa;
-  IndexPrecision index_precision = IndexPrecision::kExact;
+  CacheFormats cache = {};
   MlaForm mla_form = MlaForm::kAbsorbed;
   Speculation speculation = Speculation::kAuto;
   int64_t draft_tokens = 1;  // guessed for one sequence at once; those after the first read the layer's own output

@@ -11,7 +11,7 @@ namespace minke {
 namespace {
 
 // One float a token: 64 floats a page.
-constexpr CacheLayout kTiny{.num_layers = 1, .latent_dim = 1, .index_width = 0};
+constexpr CacheLayout kTiny{.num_layers = 1, .kv_lora_rank = 1};
 
 std::unique_ptr<PagePool> MakePool(int64_t num_pages, PagePool::Fill fill = PagePool::Fill::kNone) {
   auto pool = PagePool::Create(kTiny, num_pages, fill);
@@ -77,7 +77,7 @@ TEST(PagePool, PoisonFillsEveryLeaseWithNaN) {
 
 TEST(PagePool, MemoryIsTakenOnlyWhereItIsWritten) {
   // 256 GiB: more than the machine has, opened at once.
-  const CacheLayout layout{.num_layers = 64, .latent_dim = 1024, .index_width = 0};  // 16 MiB a page
+  const CacheLayout layout{.num_layers = 64, .kv_lora_rank = 1024};  // 16 MiB a page
   auto pool = PagePool::Create(layout, 16 * 1024);
   ASSERT_TRUE(pool.has_value()) << pool.error().message;
   EXPECT_EQ((*pool)->page_bytes(), 16 << 20);

@@ -9,7 +9,7 @@
 namespace minke {
 namespace {
 
-constexpr CacheLayout kTiny{.num_layers = 1, .latent_dim = 1, .index_width = 0};  // one float a token
+constexpr CacheLayout kTiny{.num_layers = 1, .kv_lora_rank = 1};  // one float a token
 
 std::unique_ptr<PagePool> MakePool(int64_t num_pages) {
   return std::move(*PagePool::Create(kTiny, num_pages, PagePool::Fill::kPoison));

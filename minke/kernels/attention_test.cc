@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "minke/kernels/kernels_testing.h"
+#include "minke/kernels/pack_row.h"
 
 namespace minke {
 namespace {
@@ -13,24 +14,39 @@ struct Latents {
   std::vector<float> values;
   std::vector<float*> pages;
   PagedRows rows;
-  Latents(std::vector<float> v, int64_t width, int64_t page_tokens) : values(std::move(v)) {
-    const int64_t size = width * page_tokens, count = static_cast<int64_t>(values.size()) / size;
-    for (int64_t i = 0; i < count; ++i) pages.push_back(values.data() + (count - 1 - i) * size);  // backwards
-    rows = {.pages = pages.data(), .offset = 0, .width = width, .page_tokens = page_tokens};
+  Latents(const std::vector<float>& v, int64_t rc, int64_t dr, int64_t page_tokens, RowFormat format = RowFormat::kF32) {
+    const int64_t width = RowFloats(format, rc, dr), count = static_cast<int64_t>(v.size()) / (rc + dr);
+    values.resize(static_cast<size_t>(count * width));
+    for (int64_t i = 0; i < count; ++i)
+      PackLatent(Reference(), format, v.data() + i * (rc + dr), rc, dr, values.data() + i * width);
+    const int64_t num_pages = count / page_tokens;
+    for (int64_t i = 0; i < num_pages; ++i)
+      pages.push_back(values.data() + (num_pages - 1 - i) * page_tokens * width);  // backwards
+    rows = {.pages = pages.data(), .offset = 0, .width = width, .page_tokens = page_tokens, .format = format};
   }
 };
+
+constexpr RowFormat kAllFormats[] = {RowFormat::kF32, RowFormat::kBF16, RowFormat::kFp8, RowFormat::kInt8};
 
 struct LatentCase {
   int64_t heads, rc, dr, count;
   bool gathered;
   Kind kind = Kind::kNormal;
+  RowFormat format = RowFormat::kF32;
 };
+
+// kInt8 rounds each weight to half a step, 1 / 16256 of the largest of its block, which is at most the sum of all.
+double LatentBound(const LatentCase& c) {
+  const double weights = c.format == RowFormat::kInt8 ? static_cast<double>(c.count) * 0.5 / 16256 : 0;
+  return (kBound + weights) * (c.kind == Kind::kHuge ? 1e17 : 1.0);
+}
 
 void CheckAttendLatent(const LatentCase& c, Random& random) {
   SCOPED_TRACE(
-      fmt::format("heads {} rc {} dr {} count {} kind {}", c.heads, c.rc, c.dr, c.count, static_cast<int>(c.kind)));
+      fmt::format("heads {} rc {} dr {} count {} kind {} format {}", c.heads, c.rc, c.dr,
+                           c.count, static_cast<int>(c.kind), static_cast<int>(c.format)));
   const int64_t width = c.rc + c.dr, total = (c.gathered ? 3 : 1) * c.count;
-  const Latents latents(random.Floats((total / 16 + 1) * 16 * width, c.kind), width, 16);
+  const Latents latents(random.Floats((total / 16 + 1) * 16 * width, c.kind), c.rc, c.dr, 16, c.format);
   std::vector<int32_t> positions;
   for (int32_t i = 0; i < total && static_cast<int64_t>(positions.size()) < c.count; ++i)
     if (!c.gathered || total - i == c.count - static_cast<int64_t>(positions.size()) || random.Below(3) == 0)
@@ -40,7 +56,7 @@ void CheckAttendLatent(const LatentCase& c, Random& random) {
   CompareSets(
       [&](const KernelSet& set) {
         const auto run = [&](int64_t begin, int64_t end, float* o) {
-          std::vector<float> scratch(static_cast<size_t>(AttendLatentScratch(end - begin)), -3.0f);
+          std::vector<float> scratch(static_cast<size_t>(AttendLatentScratch(c.format, end - begin, c.rc, c.dr)), -3.0f);
           set.attend_latent(q.data() + begin * width, end - begin, c.rc, c.dr, latents.rows,
                             c.gathered ? positions.data() : nullptr, c.count, scale, o + begin * c.rc, scratch.data());
         };
@@ -53,7 +69,7 @@ void CheckAttendLatent(const LatentCase& c, Random& random) {
         ExpectSameBits(cut, whole);
         return whole;
       },
-      [&](size_t) { return kBound * (c.kind == Kind::kHuge ? 1e17 : 1.0); });
+      [&](size_t) { return LatentBound(c); });
 }
 
 TEST(AttendLatent, AllSetsAgreeOnEveryShape) {
@@ -67,6 +83,17 @@ TEST(AttendLatent, AllSetsAgreeOnEveryShape) {
   CheckAttendLatent({4, 512, 64, 64, false}, random);
 }
 
+TEST(AttendLatent, AllSetsAgreeOnEveryRowFormat) {
+  Random random(5);
+  for (const RowFormat format : kAllFormats) {
+    for (int64_t i = 1; i <= 257; i += 19)
+      CheckAttendLatent({1 + i % 37, i, 2 * (i % 9), 1 + i % 150, i % 2 == 0, Kind::kNormal, format}, random);
+    CheckAttendLatent({20, 512, 64, 290, true, Kind::kNormal, format}, random);
+    for (const Kind kind : kAllKinds) CheckAttendLatent({6, 140, 8, 100, true, kind, format}, random);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
 TEST(AttendLatent, AllSetsAgreeOnEveryKindOfNumber) {
   Random random(2);
   for (const Kind kind : kAllKinds) {
@@ -77,10 +104,10 @@ TEST(AttendLatent, AllSetsAgreeOnEveryKindOfNumber) {
 
 TEST(AttendLatent, NothingSelectedGivesZeros) {
   Random random(3);
-  const Latents latents(random.Floats(16 * 24), 24, 16);
+  const Latents latents(random.Floats(16 * 24), 16, 8, 16);
   const std::vector<float> q = random.Floats(2 * 24);
   ForEachSet([&](const KernelSet& set) {
-    std::vector<float> o(32, 5.0f), scratch(static_cast<size_t>(AttendLatentScratch(2)));
+    std::vector<float> o(32, 5.0f), scratch(static_cast<size_t>(AttendLatentScratch(RowFormat::kF32, 2, 16, 8)));
     set.attend_latent(q.data(), 2, 16, 8, latents.rows, nullptr, 0, 1.0f, o.data(), scratch.data());
     EXPECT_EQ(o, std::vector<float>(32, 0.0f));
   });
@@ -94,9 +121,9 @@ TEST(AttendLatent, ScoresFarBelowTheMaximumCountForNothing) {
   q[20] = 1.0f;
   values[70 * width + 20] = 201.0f;
   for (int64_t c = 0; c < 16; ++c) values[static_cast<size_t>(70 * width + c)] = static_cast<float>(c);
-  const Latents latents(std::move(values), width, 128);
+  const Latents latents(values, 16, 8, 128);
   ForEachSet([&](const KernelSet& set) {
-    std::vector<float> o(16), scratch(static_cast<size_t>(AttendLatentScratch(1)));
+    std::vector<float> o(16), scratch(static_cast<size_t>(AttendLatentScratch(RowFormat::kF32, 1, 16, 8)));
     set.attend_latent(q.data(), 1, 16, 8, latents.rows, nullptr, 128, 1.0f, o.data(), scratch.data());
     for (int64_t c = 0; c < 16; ++c) EXPECT_EQ(o[static_cast<size_t>(c)], static_cast<float>(c));
   });

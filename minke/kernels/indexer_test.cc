@@ -2,6 +2,7 @@
 #include <numeric>
 
 #include "minke/kernels/kernels_testing.h"
+#include "minke/kernels/pack_row.h"
 
 namespace minke {
 namespace {
@@ -26,15 +27,21 @@ TestPages MakePages(const std::vector<float>& values, int64_t width, int64_t pag
   return p;
 }
 
-void CheckIndexScores(int64_t heads, int64_t dim, int64_t count, int64_t page_tokens, Kind kind, Random& random) {
+void CheckIndexScores(int64_t heads, int64_t dim, int64_t count, int64_t page_tokens, Kind kind, Random& random,
+                      RowFormat format = RowFormat::kF32) {
   const std::vector<float> q = random.Floats(heads * dim, kind == Kind::kNaN ? Kind::kNormal : kind);
   const std::vector<float> weights = random.Floats(heads), keys = random.Floats(count * dim, kind);
-  const TestPages pages = MakePages(keys, dim, page_tokens);
+  const int64_t width = RowFloats(format, dim, 0);
+  std::vector<float> packed(static_cast<size_t>(count * width));
+  for (int64_t s = 0; s < count; ++s)
+    PackLatent(Reference(), format, keys.data() + s * dim, dim, 0, packed.data() + s * width);
+  TestPages pages = MakePages(packed, width, page_tokens);
+  pages.rows.format = format;
   // Spacing * (sqrt(dim) + sqrt(heads)) / 2 + 2 spacings of the sum of |w| sum |q k|: the same form as a dot product.
   const auto bound = [&](size_t s) {
     double sum = 0;
     for (int64_t j = 0; j < heads; ++j)
-      for (int64_t d = 0; d < dim; ++d) sum += std::fabs(double{weights[j]} * q[j * dim + d] * keys[s * dim + d]);
+      for (int64_t d = 0; d < dim; ++d) sum += std::fabs(double{weights[j]} * q[j * dim + d] * keys[s * dim + d]) * 1.1;  // rounding may make it more
     const double steps = (std::sqrt(static_cast<double>(dim)) + std::sqrt(static_cast<double>(heads))) / 2 + 2;
     return kSpacing * steps * sum + kTiniest * static_cast<double>(heads * dim);
   };
@@ -61,6 +68,15 @@ TEST(IndexScores, AllSetsAgreeOnEveryShape) {
   CheckIndexScores(32, 128, 70, 64, Kind::kNormal, random);
   CheckIndexScores(130, 96, 400, 16, Kind::kNormal, random);
   CheckIndexScores(3, 700, 20, 16, Kind::kNormal, random);  // too long for a turned tile
+}
+
+TEST(IndexScores, AllSetsAgreeOnRoundedKeys) {
+  Random random(7);
+  for (const RowFormat format : {RowFormat::kBF16, RowFormat::kFp8}) {
+    for (int64_t i = 4; i <= 260; i += 32) CheckIndexScores(1 + i % 70, i, 1 + i % 23, 8, Kind::kNormal, random, format);
+    CheckIndexScores(64, 128, 450, 64, Kind::kNormal, random, format);
+    CheckIndexScores(17, 128, 30, 8, Kind::kNaN, random, format);
+  }
 }
 
 TEST(IndexScores, AllSetsAgreeOnEveryKindOfNumber) {

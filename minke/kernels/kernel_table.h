@@ -46,7 +46,8 @@ struct KernelSet {
   void (*rope_half_split)(float* x, const float* cos, const float* sin, int64_t n);   // pair j: j, j + n / 2
 
   // scores[s - s_begin] = sum_j weights[j] * max(0, q[j] . key[s]) for s in [s_begin, s_end); q [heads, dim]. Heads
-  // are added in the order of body/indexer.inc. A score is NaN where the key or the query is.
+  // are added in the order of body/indexer.inc. A score is NaN where the key or the query is. Keys of any format but
+  // kInt8; dim is at most 2048 but for kF32.
   void (*index_scores)(const float* q, const float* weights, int64_t heads, int64_t dim, const PagedRows& keys,
                        int64_t s_begin, int64_t s_end, float* scores);
   // The same on 8-bit keys. A row of n values: codes[i] = 128 + x[i] / scale rounded, scale = largest |x| / 127; NaN
@@ -62,9 +63,10 @@ struct KernelSet {
   int64_t (*top_k)(const float* scores, int64_t n, int64_t k, int32_t* selected);
 
   // Absorbed MLA for heads [0, heads) of one query: q [heads, rc + dr] (latent part, then RoPE part); rows are
-  // (c, k_pe) of width rc + dr. positions[count] ascending, or nullptr for 0 .. count - 1. o [heads, rc] = sum of c
-  // weighted by softmax(scale * q . row), zeros if count is 0. Blocks of kRowBlock rows in order, running maximum.
-  // scratch: AttendLatentScratch(heads) floats.
+  // (c, k_pe), rc numbers and dr exact ones, of any format. positions[count] ascending, or nullptr for 0 .. count - 1.
+  // o [heads, rc] = sum of c weighted by softmax(scale * q . row), zeros if count is 0. Blocks of rows in order, running
+  // maximum. On rows of kInt8 the latent part of q is rounded to 8 bits too, in groups of 128, and the weights to 14.
+  // scratch: AttendLatentScratch floats.
   void (*attend_latent)(const float* q, int64_t heads, int64_t rc, int64_t dr, const PagedRows& rows,
                         const int32_t* positions, int64_t count, float scale, float* o, float* scratch);
 
@@ -104,8 +106,18 @@ struct KernelSet {
 
 inline constexpr int64_t kLanes = 16;
 inline constexpr int64_t kPeakFloats = 192;
-inline constexpr int64_t kRowBlock = 64;  // rows of one softmax step
-// Per head: the probabilities of one block, the running maximum, the running sum and the decay of the block.
-constexpr int64_t AttendLatentScratch(int64_t heads) { return heads * (kRowBlock + 3); }
+inline constexpr int64_t kRowBlock = 64;     // rows of one softmax step
+inline constexpr int64_t kRowBlockI8 = 128;  // on rows of 8-bit codes
+// Per head: the probabilities of one block, the running maximum, the running sum and the decay of the block; and the
+// block's rows where they are decoded first. For kInt8 see LatentI8 (body/attention_i8.inc).
+constexpr int64_t AttendLatentScratch(RowFormat format, int64_t heads, int64_t rc, int64_t dr) {
+  if (format == RowFormat::kInt8) {
+    const int64_t stride = (heads + kLanes - 1) / kLanes * kLanes, columns = (rc + 3) / 4 * 4;
+    const int64_t groups = (rc + kScaleGroup - 1) / kScaleGroup;
+    return stride * (columns + columns / 4 + 2 * groups + dr + 3 * kRowBlockI8 / 2 + 6) +
+           kRowBlockI8 * (groups + dr + 16);
+  }
+  return heads * (kRowBlock + 3) + (format == RowFormat::kF32 ? 0 : kRowBlock * (rc + dr));
+}
 
 }  // namespace minke

@@ -167,6 +167,25 @@ void RopeHalfSplit(float* x, const float* cos, const float* sin, int64_t n) {
   for (int64_t j = 0; j < n / 2; ++j) Rotate(x[j], x[j + n / 2], cos[j], sin[j]);
 }
 
+// ---- rows of a cache -----------------------------------------------------------------------------------
+
+// Number i of row `pos`, which keeps n numbers and `exact` more.
+double RowElement(const PagedRows& rows, int64_t pos, int64_t n, int64_t exact, int64_t i) {
+  const float* row = rows.row(pos);
+  const auto* bytes = reinterpret_cast<const uint8_t*>(row);
+  const auto bf16 = [&](int64_t at) {
+    uint16_t bits;
+    std::memcpy(&bits, bytes + at, sizeof(bits));
+    return double{BF16ToFloat(bits)};
+  };
+  if (rows.format == RowFormat::kF32) return row[i];
+  if (rows.format == RowFormat::kBF16) return bf16(2 * i);
+  if (i >= n) return bf16(ExactOffset(n) + 2 * (i - n));
+  float scale;
+  std::memcpy(&scale, bytes + ScaleOffset(n, exact) + 4 * (i / kScaleGroup), sizeof(scale));
+  return (rows.format == RowFormat::kFp8 ? double{E4M3ToFloat(bytes[i])} : double(bytes[i]) - 128) * scale;
+}
+
 // ---- indexer ------------------------------------------------------------------------------------------
 
 double Relu(double x) { return x < 0 ? 0 : x; }  // NaN stays NaN, so that a broken key is ranked lowest
@@ -175,7 +194,11 @@ void IndexScores(const float* q, const float* weights, int64_t heads, int64_t di
                  int64_t s_begin, int64_t s_end, float* scores) {
   for (int64_t s = s_begin; s < s_end; ++s) {
     double sum = 0;
-    for (int64_t j = 0; j < heads; ++j) sum += weights[j] * Relu(Dot(q + j * dim, keys.row(s), dim));
+    for (int64_t j = 0; j < heads; ++j) {
+      double dot = 0;
+      for (int64_t d = 0; d < dim; ++d) dot += q[j * dim + d] * RowElement(keys, s, dim, 0, d);
+      sum += weights[j] * Relu(dot);
+    }
     scores[s - s_begin] = static_cast<float>(sum);
   }
 }
@@ -301,12 +324,31 @@ void IndexScoresE4M3(const uint8_t* q_codes, const float* weights, int64_t heads
 
 constexpr int64_t kColumns = 256;  // output columns that are summed in one pass over the rows
 
+// The latent part of a query as kInt8 has it: 8 bits in groups of 128.
+double RoundedQuery(const float* q, int64_t rc, int64_t i) {
+  const int64_t begin = i / kScaleGroup * kScaleGroup, end = std::min(begin + kScaleGroup, rc);
+  float largest = 0, not_finite = 0;
+  for (int64_t j = begin; j < end; ++j) {
+    largest = std::max(largest, std::fabs(q[j]));
+    not_finite += q[j] * 0.0f;
+  }
+  if (!(largest >= 0x1p-100f)) return not_finite;
+  const float shift = 0x1.8p23f;
+  const float code = std::fma(q[i], 127.0f / largest, shift) - shift;
+  return double{code} * double{largest / 127.0f + not_finite};
+}
+
 void AttendLatent(const float* q, int64_t heads, int64_t rc, int64_t dr, const PagedRows& rows,
                   const int32_t* positions, int64_t count, float scale, float* o, float* /*scratch*/) {
-  const auto row = [&](int64_t i) { return rows.row(positions ? positions[i] : i); };
+  const auto value = [&](int64_t i, int64_t c) { return RowElement(rows, positions ? positions[i] : i, rc, dr, c); };
   for (int64_t h = 0; h < heads; ++h) {
     const float* q_h = q + h * (rc + dr);
-    const auto score = [&](int64_t i) { return scale * Dot(q_h, row(i), rc + dr); };
+    const auto score = [&](int64_t i) {
+      double sum = 0;
+      for (int64_t c = 0; c < rc + dr; ++c)
+        sum += (rows.format == RowFormat::kInt8 && c < rc ? RoundedQuery(q_h, rc, c) : double{q_h[c]}) * value(i, c);
+      return scale * sum;
+    };
     double m = -std::numeric_limits<double>::infinity(), l = 0;
     for (int64_t i = 0; i < count; ++i) m = std::max(m, score(i));
     for (int64_t i = 0; i < count; ++i) l += std::exp(score(i) - m);
@@ -315,7 +357,7 @@ void AttendLatent(const float* q, int64_t heads, int64_t rc, int64_t dr, const P
       double sum[kColumns] = {};
       for (int64_t i = 0; i < count; ++i) {
         const double p = std::exp(score(i) - m) / l;
-        for (int64_t c = begin; c < end; ++c) sum[c - begin] += p * row(i)[c];
+        for (int64_t c = begin; c < end; ++c) sum[c - begin] += p * value(i, c);
       }
       for (int64_t c = begin; c < end; ++c) o[h * rc + c] = static_cast<float>(sum[c - begin]);
     }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "minke/kernels/pack_row.h"
 #include "minke/model/pass.h"
 
 namespace minke {
@@ -46,10 +47,11 @@ void CacheLatents(const Pass& pass, const LayerWeights& w, int64_t layer) {
   const auto kv_a = s.kv_a.Rows(0, n);
   pass.Linear(s.x_norm.Rows(0, n), w.kv_a_proj_with_mqa, kv_a, w.kv_a_proj_with_mqa_bias);
   for (int64_t row = 0; row < n; ++row) {
-    float* cached = pass.Latents(layer, row).row(s.pos[static_cast<size_t>(row)]);
-    pass.kernels.rms_norm(kv_a[row].data(), w.kv_a_layernorm.data(), rc, kLatentNormEps, cached);
-    std::memcpy(cached + rc, kv_a[row].data() + rc, static_cast<size_t>(c.qk_rope_head_dim) * sizeof(float));
-    ApplyRope(pass, row, cached + rc);
+    float* latent = kv_a[row].data();
+    pass.kernels.rms_norm(latent, w.kv_a_layernorm.data(), rc, kLatentNormEps, latent);
+    ApplyRope(pass, row, latent + rc);
+    PackLatent(pass.kernels, pass.layout.formats.latents, latent, rc, c.qk_rope_head_dim,
+               pass.Latents(layer, row).row(s.pos[static_cast<size_t>(row)]));
   }
 }
 

@@ -1,30 +1,38 @@
 // The narrow strip between engine and model: the engine owns pages, the model reads and writes rows.
 // A page holds, for kPageTokens consecutive positions of one sequence, every layer's rows:
-//   latents    [layers][kPageTokens][kv_lora_rank + qk_rope_head_dim]   c after its norm, then k_pe after RoPE
-//   index keys [layers][kPageTokens][index_width]                       after norm and RoPE; DSA models only
-// F32, but that index keys may be of 8 bits: index_head_dim codes and an F32 scale (index_scores_i8). Layers count the
-// MTP layer last, when it is loaded.
+//   latents    [layers][kPageTokens][latent_width]   c after its norm, then k_pe after RoPE
+//   index keys [layers][kPageTokens][index_width]    after norm and RoPE; DSA models only
+// each in its format (kernels/paged_rows.h), with widths in floats. Layers count the MTP layer last, when it is loaded.
 #pragma once
 
 #include <cstdint>
 #include <span>
 
+#include "minke/kernels/paged_rows.h"
+
 namespace minke {
 
 inline constexpr int64_t kPageTokens = 64;
 
-// kExact scores F32 queries against F32 keys. kInt8 rotates both by a Hadamard matrix and rounds them to 8 bits: a
-// quarter of the memory, several times the speed, and nearly the same selection (docs/performance.md).
-enum class IndexPrecision { kExact, kInt8 };
+// What the cache rounds. Latents in kInt8 are attended to in 8-bit products, in other formats in F32. Index keys in
+// kFp8 and kInt8 are first rotated by a Hadamard matrix, as their queries are; those in kInt8 are scored in 8-bit
+// products. docs/performance.md says what each costs in quality and saves in time.
+struct CacheFormats {
+  RowFormat latents = RowFormat::kF32, index_keys = RowFormat::kF32;
+  bool operator==(const CacheFormats&) const = default;
+};
 
 struct CacheLayout {
-  int64_t num_layers = 0, latent_dim = 0;
-  int64_t index_width = 0;  // floats of an index key; 0 without an indexer
+  int64_t num_layers = 0, kv_lora_rank = 0, qk_rope_head_dim = 0;
+  int64_t index_head_dim = 0;  // 0 without an indexer
+  CacheFormats formats = {};
 
-  int64_t page_floats() const { return num_layers * kPageTokens * (latent_dim + index_width); }
-  int64_t latent_offset(int64_t layer) const { return layer * kPageTokens * latent_dim; }
+  int64_t latent_width() const { return RowFloats(formats.latents, kv_lora_rank, qk_rope_head_dim); }
+  int64_t index_width() const { return RowFloats(formats.index_keys, index_head_dim, 0); }
+  int64_t page_floats() const { return num_layers * kPageTokens * (latent_width() + index_width()); }
+  int64_t latent_offset(int64_t layer) const { return layer * kPageTokens * latent_width(); }
   int64_t index_offset(int64_t layer) const {
-    return num_layers * kPageTokens * latent_dim + layer * kPageTokens * index_width;
+    return num_layers * kPageTokens * latent_width() + layer * kPageTokens * index_width();
   }
 };
 

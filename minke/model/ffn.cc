@@ -15,8 +15,8 @@ namespace {
 void RunMlp(const Pass& pass, const MlpWeights& w, TensorView<const float, 2> x, TensorView<float, 2> y) {
   const int64_t n = x.dim(0), width = w.gate_proj.rows;
   const auto gate = pass.s.gate.Rows(0, n).Slice(0, width), up = pass.s.up.Rows(0, n).Slice(0, width);
-  pass.Linear(x, w.gate_proj, gate);
-  pass.Linear(x, w.up_proj, up);
+  const Pass::Product products[] = {{w.gate_proj, gate}, {w.up_proj, up}};
+  pass.Linear(x, products);
   pass.pool.ForRanges(n, std::max<int64_t>(1, (1 << 13) / width), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) pass.kernels.silu_mul(gate[r].data(), up[r].data(), width, gate[r].data());
   });

@@ -5,12 +5,12 @@
 #include <numeric>
 
 #include "minke/base/available_memory.h"
+#include "minke/kernels/pack_row.h"
 #include "minke/model/pass.h"
 
 namespace minke {
 namespace {
 
-constexpr int64_t kMostInt8Dim = 2048;  // index_scores_i8
 
 int64_t WidestMatrix(const Model& model) {
   struct Widest {
@@ -33,7 +33,7 @@ struct Forward::Impl {
         kernels(k),
         pool(p),
         options(o),
-        layout(m.cache_layout(o.index_precision)),
+        layout(m.cache_layout(o.cache)),
         rope(m.config()),
         softmax_scale(SoftmaxScale(m.config())),
         widest_matrix(WidestMatrix(m)),
@@ -249,13 +249,15 @@ Result<std::unique_ptr<Forward>> Forward::Create(const Model& model, const Kerne
   if (options.max_batch_tokens > kMostBatchTokens || options.max_logit_rows > kMostBatchTokens)
     return Fail(Code::kInvalidArgument, "batch: {} tokens asked for, one step takes at most {}; use smaller chunks",
                 std::max(options.max_batch_tokens, options.max_logit_rows), kMostBatchTokens);
-  const int64_t bytes = ScratchBytes(model, pool.num_threads(), options);
-  if (const int64_t dim = model.config().index_head_dim; model.config().has_indexer() &&
-                                                         options.index_precision == IndexPrecision::kInt8 &&
-                                                         (dim % 4 != 0 || dim > kMostInt8Dim))
+  if (const int64_t dim = c.index_head_dim; c.has_indexer() && options.cache.index_keys != RowFormat::kF32 &&
+                                            (dim % 4 != 0 || dim > kLongestRoundedKey))
     return Fail(Code::kUnsupported,
-                "8-bit index keys need an index_head_dim that is a multiple of 4 and at most {}, not {}", kMostInt8Dim,
-                dim);
+                "index keys that are not F32 need an index_head_dim that is a multiple of 4 and at most {}, not {}",
+                kLongestRoundedKey, dim);
+  if (options.mla_form == MlaForm::kExpanded && options.cache.latents != RowFormat::kF32)
+    return Fail(Code::kUnsupported, "the expanded form of attention reads latents in F32 only: keep the cache in F32, or take the absorbed "
+                                    "form");
+  const int64_t bytes = ScratchBytes(model, pool.num_threads(), options);
   // Asked before taken: the system promises memory that it does not have.
   const Error no_memory{
       Code::kNoMemory,

@@ -31,7 +31,7 @@ struct ForwardOptions {
   int64_t max_context = 4096;  // longest sequence, in tokens
   Attention attention = Attention::kDsa;
   MlaForm mla_form = MlaForm::kAbsorbed;
-  IndexPrecision index_precision = IndexPrecision::kExact;  // the cache has to be of the same
+  CacheFormats cache = {};   // of the pages that items bring
   int64_t expert_bytes = 0;  // for experts of a model that streams them: Model::ExpertBytes
 };
 

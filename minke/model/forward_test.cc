@@ -148,7 +148,9 @@ TEST_P(GoldenModel, ChunksThreadsAndPagesChangeNoBit) {
     for (const Attention attention : {Attention::kDsa, Attention::kDense})
       for (const MlaForm form : {MlaForm::kAbsorbed, MlaForm::kExpanded})
         check(set, {.attention = attention, .mla_form = form}, {1, 7, 64});
-    check(set, {.index_precision = IndexPrecision::kInt8}, {1, 7, 64});
+    for (const RowFormat format : {RowFormat::kBF16, RowFormat::kFp8, RowFormat::kInt8})
+      check(set, {.cache = {format, format}}, {7});
+    check(set, {.cache = {RowFormat::kF32, RowFormat::kInt8}}, {1, 7, 64});
   }
 }
 

@@ -1,8 +1,8 @@
 // The lightning indexer (docs/model.md: index keys, index scores, selection):
 //   I[t, s] = sum_j w[t, j] max(0, q[t, j] . k[s]);  Sel(t) = the min(K, t + 1) largest over s <= t.
-#include <bit>
 #include <cmath>
 
+#include "minke/kernels/pack_row.h"
 #include "minke/model/pass.h"
 
 namespace minke {
@@ -17,13 +17,7 @@ void ApplyRope(const Pass& pass, int64_t row, float* head) {
   rope(head, pass.s.cos[row].data(), pass.s.sin[row].data(), pass.c.qk_rope_head_dim);
 }
 
-bool Int8(const Pass& pass) { return pass.options.index_precision == IndexPrecision::kInt8; }
-
-// Before 8 bits: an orthogonal matrix leaves dot products as they are and spreads outliers.
-void Rotate(const Pass& pass, float* head) {
-  const int64_t dim = pass.c.index_head_dim;
-  if (std::has_single_bit(static_cast<uint64_t>(dim))) pass.kernels.hadamard(head, dim);
-}
+RowFormat KeyFormat(const Pass& pass) { return pass.layout.formats.index_keys; }
 
 // Calls f with every row that sees more than K positions; the others attend to all of them.
 template <class F>
@@ -42,14 +36,11 @@ void CacheIndexKeys(const Pass& pass, const LayerWeights& w, int64_t layer) {
   const auto keys = s.index_k.Rows(0, n);
   pass.Linear(s.x_norm.Rows(0, n), w.indexer_wk, keys);
   for (int64_t row = 0; row < n; ++row) {
-    float* cached = pass.IndexKeys(layer, row).row(s.pos[static_cast<size_t>(row)]);
-    float* key = Int8(pass) ? keys[row].data() : cached;
-    pass.kernels.layer_norm(keys[row].data(), w.indexer_k_norm_weight.data(), w.indexer_k_norm_bias.data(), dim,
-                            kKNormEps, key);
+    float* key = keys[row].data();
+    pass.kernels.layer_norm(key, w.indexer_k_norm_weight.data(), w.indexer_k_norm_bias.data(), dim, kKNormEps, key);
     ApplyRope(pass, row, key);
-    if (!Int8(pass)) continue;
-    Rotate(pass, key);
-    pass.kernels.quantize_i8(key, dim, reinterpret_cast<uint8_t*>(cached), cached + dim / 4);
+    PackIndexKey(pass.kernels, KeyFormat(pass), key, dim,
+                 pass.IndexKeys(layer, row).row(s.pos[static_cast<size_t>(row)]));
   }
 }
 
@@ -69,17 +60,17 @@ void SelectKeys(const Pass& pass, const LayerWeights& w, int64_t layer) {
   const auto prepare = [&](int64_t row) {
     for (int64_t j = 0; j < heads; ++j) ApplyRope(pass, row, s.index_q[row].data() + j * dim);
     for (float& weight : s.index_w[row]) weight *= scale;
-    if (!Int8(pass)) return;
     for (int64_t j = 0; j < heads; ++j) {
       float* head = s.index_q[row].data() + j * dim;
-      Rotate(pass, head);
+      if (RotatesIndex(KeyFormat(pass))) RotateIndex(pass.kernels, head, dim);
+      if (KeyFormat(pass) != RowFormat::kInt8) continue;
       float head_scale = 0;
       pass.kernels.quantize_i8(head, dim, s.index_codes[row].data() + j * dim, &head_scale);
       s.index_w[row][static_cast<size_t>(j)] *= head_scale;
     }
   };
   const auto score = [&](int64_t row, int64_t begin, int64_t end, float* scores) {
-    if (Int8(pass)) {
+    if (KeyFormat(pass) == RowFormat::kInt8) {
       pass.kernels.index_scores_i8(s.index_codes[row].data(), s.index_w[row].data(), heads, dim,
                                    pass.IndexKeys(layer, row), begin, end, scores + begin);
       return;

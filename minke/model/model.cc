@@ -43,12 +43,12 @@ Result<std::unique_ptr<const Model>> Model::Open(const std::string& folder, cons
   return std::unique_ptr<const Model>(std::move(model));
 }
 
-CacheLayout Model::cache_layout(IndexPrecision index) const {
-  const int64_t dim = config_.has_indexer() ? config_.index_head_dim : 0;
-  const bool int8 = dim > 0 && index == IndexPrecision::kInt8;
+CacheLayout Model::cache_layout(const CacheFormats& formats) const {
   return {.num_layers = static_cast<int64_t>(weights_->layers.size()),
-          .latent_dim = config_.latent_dim(),
-          .index_width = int8 ? dim / 4 + 1 : dim};
+          .kv_lora_rank = config_.kv_lora_rank,
+          .qk_rope_head_dim = config_.qk_rope_head_dim,
+          .index_head_dim = config_.has_indexer() ? config_.index_head_dim : 0,
+          .formats = formats};
 }
 
 bool Model::has_mtp() const { return weights_->mtp != nullptr; }

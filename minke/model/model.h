@@ -41,7 +41,7 @@ class Model {
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return *weights_; }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
-  CacheLayout cache_layout(IndexPrecision index = IndexPrecision::kExact) const;
+  CacheLayout cache_layout(const CacheFormats& formats = {}) const;
   bool has_mtp() const;
   // kDamaged once a file has shrunk or failed to read, mapped (SIGBUS) or not; checked after every step.
   Status Health() const;

@@ -30,7 +30,7 @@ Scratch::Scratch(Arena& arena, const Model& model, const ForwardOptions& o, int 
   q_latent = arena.TakeTensor<float>({tile, heads, c.latent_dim()});
   o_latent = arena.TakeTensor<float>({tile, heads, c.kv_lora_rank});
   attention_out = arena.TakeTensor<float>({tokens, heads * c.v_head_dim});
-  attend_scratch = arena.TakeTensor<float>({num_threads, AttendLatentScratch(heads)});
+  attend_scratch = arena.TakeTensor<float>({num_threads, AttendLatentScratch(o.cache.latents, heads, c.kv_lora_rank, c.qk_rope_head_dim)});
   if (o.mla_form == MlaForm::kExpanded) {
     kv_b = arena.TakeTensor<float>({kPageTokens, heads * (c.qk_nope_head_dim + c.v_head_dim)});
     k_expanded = arena.TakeTensor<float>({kPageTokens, heads, c.qk_head_dim()});
@@ -42,7 +42,7 @@ Scratch::Scratch(Arena& arena, const Model& model, const ForwardOptions& o, int 
     index_q = arena.TakeTensor<float>({tokens, c.index_n_heads * c.index_head_dim});
     index_w = arena.TakeTensor<float>({tokens, c.index_n_heads});
     index_k = arena.TakeTensor<float>({tokens, c.index_head_dim});
-    if (o.index_precision == IndexPrecision::kInt8)
+    if (o.cache.index_keys == RowFormat::kInt8)
       index_codes = arena.TakeTensor<uint8_t>({tokens, c.index_n_heads * c.index_head_dim});
     index_scores = arena.TakeTensor<float>({num_threads, o.max_context});
     topk = arena.TakeTensor<int32_t>({tokens, c.index_topk});
@@ -115,30 +115,47 @@ Scratch Scratch::Part(int64_t begin, int64_t end, int64_t thread) const {
 
 void Pass::Linear(TensorView<const float, 2> x, const WeightView& w, TensorView<float, 2> y,
                   std::span<const float> bias) const {
-  MINKE_DCHECK(x.dim(1) == w.cols && y.dim(1) == w.rows && x.dim(0) == y.dim(0));
-  const int64_t rows = x.dim(0);
+  const Product product = {w, y, bias};
+  Linear(x, {&product, 1});
+}
+
+void Pass::Linear(TensorView<const float, 2> x, std::span<const Product> products) const {
+  const int64_t rows = x.dim(0), cols = x.dim(1), blocks = ColTiles(cols);
   if (rows == 0) return;
-  const bool tiled = IsTiled(w.dtype);
-  const int64_t blocks = ColTiles(w.cols);
+  int64_t units = 0;  // of kTileRows rows of W, which go together: a tile is read once
+  bool tiled = false;
+  for (const Product& product : products) {
+    MINKE_DCHECK(product.w.cols == cols && product.y.dim(1) == product.w.rows && product.y.dim(0) == rows);
+    units += RowTiles(product.w.rows);
+    tiled = tiled || IsTiled(product.w.dtype);
+  }
   if (tiled)
-    pool.ForRanges(rows, std::max<int64_t>(1, kGrainFloats / w.cols), [&](int64_t begin, int64_t end, int) {
-      for (int64_t r = begin; r < end; ++r) kernels.quantize_x(x[r].data(), w.cols, s.linear_x.data() + r * blocks);
+    pool.ForRanges(rows, std::max<int64_t>(1, kGrainFloats / cols), [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; ++r) kernels.quantize_x(x[r].data(), cols, s.linear_x.data() + r * blocks);
     });
-  // Rows of W that go together: a tile is read once.
-  const int64_t unit = tiled ? kTileRows : 1;
-  pool.ForRanges((w.rows + unit - 1) / unit, std::max<int64_t>(1, kGrainMultiplyAdds / (rows * w.cols * unit)),
+  pool.ForRanges(units, std::max<int64_t>(1, kGrainMultiplyAdds / (rows * cols * kTileRows)),
                  [&](int64_t first, int64_t last, int) {
-                   const int64_t begin = first * unit, end = std::min(last * unit, w.rows);
-                   float* out = y.data() + begin;
-                   if (tiled) {
-                     kernels.matmul_tiles(s.linear_x.data(), blocks, rows, w, begin, end, out, y.stride(0));
-                   } else {
-                     kernels.matmul(x.data(), x.stride(0), rows, w, begin, end, out, y.stride(0));
+                   for (const Product& product : products) {
+                     const int64_t begin = first * kTileRows, end = std::min(last * kTileRows, product.w.rows);
+                     if (begin < end) Rows(x, product, begin, end);
+                     first = std::max<int64_t>(first - RowTiles(product.w.rows), 0);
+                     last -= RowTiles(product.w.rows);
                    }
-                   if (bias.empty()) return;
-                   for (int64_t r = 0; r < rows; ++r)
-                     for (int64_t n = begin; n < end; ++n) y[r][static_cast<size_t>(n)] += bias[static_cast<size_t>(n)];
                  });
+}
+
+void Pass::Rows(TensorView<const float, 2> x, const Product& product, int64_t begin, int64_t end) const {
+  const auto& [w, y, bias] = product;
+  const int64_t rows = x.dim(0), blocks = ColTiles(w.cols);
+  float* out = y.data() + begin;
+  if (IsTiled(w.dtype)) {
+    kernels.matmul_tiles(s.linear_x.data(), blocks, rows, w, begin, end, out, y.stride(0));
+  } else {
+    kernels.matmul(x.data(), x.stride(0), rows, w, begin, end, out, y.stride(0));
+  }
+  if (bias.empty()) return;
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t n = begin; n < end; ++n) y[r][static_cast<size_t>(n)] += bias[static_cast<size_t>(n)];
 }
 
 void Pass::RmsNorm(TensorView<const float, 2> x, std::span<const float> weight, float eps,

@@ -40,14 +40,14 @@ struct Scratch {
   TensorView<float, 2> kv_a;                // [tokens, rc + dr]
   TensorView<float, 3> q_latent, o_latent;  // [kAttentionTile, H, rc + dr], [kAttentionTile, H, rc]
   TensorView<float, 2> attention_out;       // [tokens, H * dv]
-  TensorView<float, 2> attend_scratch;      // [threads, AttendLatentScratch(H)]
+  TensorView<float, 2> attend_scratch;      // [threads, AttendLatentScratch]
   // Expanded form only.
   TensorView<float, 2> kv_b;                      // [kPageTokens, H * (dn + dv)]
   TensorView<float, 3> k_expanded;                // [kPageTokens, H, dn + dr]
   TensorView<float, 2> running_max, running_sum;  // [tokens, H]
   // Indexer.
   TensorView<float, 2> index_q, index_w, index_k;  // [tokens, HI * dI], [tokens, HI], [tokens, dI]
-  TensorView<uint8_t, 2> index_codes;              // [tokens, HI * dI], IndexPrecision::kInt8 only
+  TensorView<uint8_t, 2> index_codes;              // [tokens, HI * dI], for index keys in kInt8 only
   TensorView<float, 2> index_scores;               // [threads, max_context]
   TensorView<int32_t, 2> topk;                     // [tokens, index_topk], ascending
   std::span<int32_t> num_selected;                 // [tokens]; kSelectsAll: every visible position, topk not filled
@@ -95,10 +95,12 @@ struct Pass {
 
   bool selects() const { return c.has_indexer() && options.attention == Attention::kDsa; }
   PagedRows Latents(int64_t layer, int64_t row) const {
-    return {s.pages[static_cast<size_t>(row)], layout.latent_offset(layer), layout.latent_dim, kPageTokens};
+    return {s.pages[static_cast<size_t>(row)], layout.latent_offset(layer), layout.latent_width(), kPageTokens,
+            layout.formats.latents};
   }
   PagedRows IndexKeys(int64_t layer, int64_t row) const {
-    return {s.pages[static_cast<size_t>(row)], layout.index_offset(layer), layout.index_width, kPageTokens};
+    return {s.pages[static_cast<size_t>(row)], layout.index_offset(layer), layout.index_width(), kPageTokens,
+            layout.formats.index_keys};
   }
   void Tap(std::string_view name, int64_t layer, TensorView<const float, 2> rows) const {
     if (taps) taps->Floats(name, layer, rows);
@@ -107,12 +109,23 @@ struct Pass {
   // y[rows, W.rows] = x W^T inside a task of `worker`: at most kAttentionTile rows of kv_lora_rank floats.
   void SmallLinear(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, float* y, int64_t y_stride,
                    int worker) const;
-  // y[rows, W.rows] = x W^T (+ bias).
+  // y[rows, W.rows] = x W^T (+ bias). Several products of the same x go as one: x is quantised once, and threads meet
+  // once.
+  struct Product {
+    const WeightView& w;
+    TensorView<float, 2> y;
+    std::span<const float> bias = {};
+  };
+  void Linear(TensorView<const float, 2> x, std::span<const Product> products) const;
   void Linear(TensorView<const float, 2> x, const WeightView& w, TensorView<float, 2> y,
               std::span<const float> bias = {}) const;
   // y = rmsnorm(x) row by row; y may be x.
   void RmsNorm(TensorView<const float, 2> x, std::span<const float> weight, float eps, TensorView<float, 2> y) const;
   void AddTo(TensorView<float, 2> x, TensorView<const float, 2> y) const;  // x += y
+
+ private:
+  // Columns [begin, end) of y, for x that is quantised already where W is in tiles.
+  void Rows(TensorView<const float, 2> x, const Product& product, int64_t begin, int64_t end) const;
 };
 
 // The steps of a decoder layer. Each reads s.x_norm; attention and FFN write s.block_out.

@@ -8,7 +8,6 @@
 namespace minke {
 namespace {
 
-constexpr double kCacheNumberBytes = sizeof(float);  // cache_view.h
 
 // Positions that the new tokens of one sequence see, summed over the tokens; token t sees t + 1.
 struct Visible {
@@ -84,6 +83,9 @@ Work CountWork(const ModelConfig& c, const ModelWeights& weights, const StepShap
   const auto batch = static_cast<double>(shape.batch), in_cache = static_cast<double>(shape.depth + shape.tokens);
   const auto rank = static_cast<double>(c.kv_lora_rank), heads = static_cast<double>(c.num_attention_heads);
   const auto index_heads = static_cast<double>(c.index_n_heads), index_dim = static_cast<double>(c.index_head_dim);
+  const auto row_bytes = [](RowFormat format, int64_t n, int64_t exact) {
+    return static_cast<double>(RowFloats(format, n, exact)) * sizeof(float);
+  };
   Work work;
   WeightCounter counter{c, shape, visible, work};
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
@@ -91,13 +93,14 @@ Work CountWork(const ModelConfig& c, const ModelWeights& weights, const StepShap
     layer.ForEachTensor(c, i, counter);
     // Absorbed: q . (c, k_pe) and the sum of c, for every head. kv_b_proj is counted once a row among the weights, half
     // of it for the query and half for the result. Queries of one sequence may share a row that was read.
-    work.attention_flop += batch * visible.attended * 2 * heads * (2 * rank + static_cast<double>(c.qk_rope_head_dim));
-    work.latent_bytes +=
-        batch * std::min(in_cache, visible.attended) * static_cast<double>(c.latent_dim()) * kCacheNumberBytes;
+    (shape.cache.latents == RowFormat::kInt8 ? work.tile_op : work.attention_flop) +=
+        batch * visible.attended * 2 * heads * (2 * rank + static_cast<double>(c.qk_rope_head_dim));
+    work.latent_bytes += batch * std::min(in_cache, visible.attended) *
+                         row_bytes(shape.cache.latents, c.kv_lora_rank, c.qk_rope_head_dim);
     if (visible.selecting == 0 || !c.has_own_indexer[static_cast<size_t>(i)]) continue;
-    const bool int8 = shape.index_precision == IndexPrecision::kInt8;
-    (int8 ? work.tile_op : work.index_flop) += batch * visible.scored * 2 * index_heads * (index_dim + 1);
-    work.index_bytes += batch * in_cache * (int8 ? index_dim + sizeof(float) : index_dim * kCacheNumberBytes);
+    (shape.cache.index_keys == RowFormat::kInt8 ? work.tile_op : work.index_flop) +=
+        batch * visible.scored * 2 * index_heads * (index_dim + 1);
+    work.index_bytes += batch * in_cache * row_bytes(shape.cache.index_keys, c.index_head_dim, 0);
   }
   const auto vocab = static_cast<double>(c.vocab_size), width = static_cast<double>(c.hidden_size);
   const double rows = batch * static_cast<double>(shape.tokens);

@@ -17,7 +17,7 @@ struct StepShape {
   int64_t depth = 0;   // positions that each has in its cache before
   bool logits = true;  // of the last token of each sequence, or none
   Attention attention = Attention::kDsa;
-  IndexPrecision index_precision = IndexPrecision::kExact;
+  CacheFormats cache = {};
   // How many experts of a layer the step's tokens chose between them; nothing: as many as even routing would.
   std::optional<double> experts = std::nullopt;
 };
@@ -26,7 +26,9 @@ struct StepShape {
 struct Work {
   double weight_bytes = 0, index_bytes = 0, latent_bytes = 0;
   double weight_flop = 0, index_flop = 0, attention_flop = 0;
-  double tile_op = 0;  // of 8 bits: with weights in tiles instead of weight_flop, with 8-bit keys instead of index_flop
+  // Of 8 bits: with weights in tiles instead of weight_flop, with keys in kInt8 instead of index_flop, with latents in kInt8
+  // instead of attention_flop. The kernel does half as many again: it takes attention's weights in two codes.
+  double tile_op = 0;
 
   double bytes() const { return weight_bytes + index_bytes + latent_bytes; }
   double flop() const { return weight_flop + index_flop + attention_flop; }
