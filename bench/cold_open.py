@@ -78,8 +78,7 @@ def main():
 
         def run(load):
             disk.drop(files)
-            if load != "mmap":
-                touch(size)
+            touch(size)
             before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_inblock
             begin = time.perf_counter()
             subprocess.run([args.program, "-q", "score", part, "--ids", scratch / "ids.safetensors", "--context", "64",
@@ -91,6 +90,7 @@ def main():
         speeds = {"disk": [], "direct": [], "read": [], "mmap": []}
         for _ in range(args.repetitions):
             disk.drop(files)
+            touch(size)  # as before the others: disks that lend speed for a while have had the same rest
             speeds["disk"].append(disk.sequential_speed(files, size))
             for load in ("direct", "read", "mmap"):
                 speeds[load].append(run(load))

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <numeric>
 
 #include "minke/model/forward.h"
@@ -100,6 +101,32 @@ TEST(ExpertCache, GuessesOfTheNextLayerAreOftenRight) {
   EXPECT_GT(stats.prefetched, 0);
   // What the guesses had read in vain.
   EXPECT_LT(stats.read_bytes, 2 * stats.missed_bytes);
+}
+
+TEST(ExpertCache, ExpertsThatFillAllSlotsMakeRoomForOneBeforeThem) {
+  const auto model = Open(std::string(MINKE_MODELS) + "/nano", {.load = Load::kDirect, .memory_bytes = 1 << 20});
+  ASSERT_TRUE(model);
+  const auto made = ExpertCache::Create(*model->source(), model->weights(), model->least_expert_bytes());
+  ASSERT_TRUE(made.has_value());
+  ExpertCache& cache = **made;
+  const auto run = [&](std::vector<int32_t> experts, bool in_order) {
+    cache.BeginPass();
+    cache.Need(/*layer=*/1, experts);
+    std::vector<int64_t> taken;
+    for (int64_t i; (i = cache.Next(in_order)) >= 0;) {
+      taken.push_back(i);
+      const MlpWeights w = cache.Weights(i);
+      const WeightView& want = model->weights().layers[1].experts[static_cast<size_t>(experts[i])].up_proj;  // mapped
+      EXPECT_EQ(std::memcmp(w.up_proj.data, want.data, static_cast<size_t>(want.data_bytes())), 0) << experts[i];
+      cache.Release(i);
+    }
+    return taken;
+  };
+  ASSERT_EQ(cache.num_slots(), 4);
+  EXPECT_EQ(run({4, 5, 6, 7}, true).size(), 4u);
+  EXPECT_EQ(run({0, 1, 2, 3, 4, 5, 6, 7}, true), (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7}));
+  EXPECT_EQ(run({4, 5, 6, 7}, false).size(), 4u);
+  EXPECT_EQ(run({0, 1, 2, 3, 4, 5, 6, 7}, false).size(), 8u);
 }
 
 TEST(ExpertCache, MemoryThatIsTooSmallIsRefusedWithWhatIsNeeded) {
