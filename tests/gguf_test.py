@@ -439,7 +439,7 @@ def test_a_key_that_cannot_be_meant_is_named(code, key, change, wide, tmp_path):
 
 
 @pytest.mark.parametrize("extra, code, words", [
-    ("lm_head.weight", 4, "two names"), ("blk.00.attn_norm.weight", 4, "blk.00"),
+    ("lm_head.weight", 4, "two names"), ("model.layers.0.self_attn.kv_b_proj.weight", 4, "two names"), ("blk.00.attn_norm.weight", 4, "blk.00"),
     ("blk.1.ffn_gate_up_exps.weight", 5, "ffn_gate_up_exps")])
 def test_a_tensor_by_another_name_is_refused(extra, code, words, wide, tmp_path):
     shape = (192, 256) if extra == "lm_head.weight" else (256,)
@@ -495,6 +495,11 @@ def test_other_shards_are_not_continued(tmp_path):
 def test_a_damaged_record_is_not_believed(wrong, tmp_path):
     interrupted(tmp_path, "convert", "nano", change=lambda record: record["shards"][0].update(file=wrong))
     refused(10, "convert.json", "convert", "nano", tmp_path / "out")
+
+
+def test_a_damaged_tensor_of_a_record_is_not_believed(tmp_path):
+    interrupted(tmp_path, "quantize", "nano", change=lambda record: record["shards"][0]["tensors"][0].update(shape="x"))
+    refused(10, "quantize.json", "quantize", "nano", tmp_path / "out")
 
 
 def test_a_shard_with_other_tensors_is_not_continued(tmp_path):

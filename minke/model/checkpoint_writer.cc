@@ -78,9 +78,18 @@ Json FilesOf(const Checkpoint& checkpoint) {
   return files;
 }
 
+// The kinds that readers of a record rely on.
+bool IsTensorRecord(const Json& tensor) {
+  const auto has = [&](const char* key, bool (Json::*is)() const) {
+    return tensor.is_object() && tensor.contains(key) && (tensor[key].*is)();
+  };
+  return has("name", &Json::is_string) && has("type", &Json::is_string) && has("bytes", &Json::is_number_integer) &&
+         has("relative_rms", &Json::is_number) && has("shape", &Json::is_array) && tensor["shape"].size() == 2 &&
+         tensor["shape"][0].is_number_integer() && tensor["shape"][1].is_number_integer();
+}
 bool IsShardRecord(const Json& shard) {
   return shard.is_object() && shard.contains("file") && shard["file"].is_string() && shard.contains("tensors") &&
-         shard["tensors"].is_array();
+         shard["tensors"].is_array() && std::ranges::all_of(shard["tensors"], IsTensorRecord);
 }
 
 // The record in `partial` if it is of the same work, else `record`: all but the shards done must agree.

@@ -137,10 +137,12 @@ Result<GgufModel> OpenGgufModel(const std::string& path) {
                   path, name, kKeys, ShapeText(k), name, kValues, ShapeText(v));
     const auto layer = SplitLayerName(prefix + "x", kLayer);
     if (!layer) continue;
+    const std::string whole = fmt::format("model.layers.{}.self_attn.kv_b_proj.weight", layer->layer);
     for (size_t i = 0; i < files.parts.size(); ++i)
-      if (files.parts[i].get() == k_b.file)
-        renamed[i].emplace(fmt::format("model.layers.{}.self_attn.kv_b_proj.weight", layer->layer),
-                           JoinKvB(*k_b.tensor, *v_b.tensor, *k_b.file));
+      if (files.parts[i].get() == k_b.file &&
+          !renamed[i].emplace(whole, JoinKvB(*k_b.tensor, *v_b.tensor, *k_b.file)).second)
+        return Fail(Code::kDamaged, "{}: tensor {} is there under two names, {}{} among them", path, whole, name,
+                    kKeys);
   }
   for (const auto& file : files.parts) MINKE_TRY(file->file().Health());
   for (size_t i = 0; i < files.parts.size(); ++i) files.parts[i]->set_tensors(std::move(renamed[i]));
