@@ -438,6 +438,14 @@ def test_a_key_that_cannot_be_meant_is_named(code, key, change, wide, tmp_path):
     refused(code, key, "inspect", tmp_path / "m.gguf")
 
 
+def test_a_list_for_layers_has_their_number(tmp_path):
+    config, tensors = gguf_files.read(support.GOLDEN / "glm_moe_dsa")
+    config |= dict(num_nextn_predict_layers=0, indexer_types=["full"] * 5000)
+    kept = {name: array for name, array in tensors.items() if f"layers.{config['num_hidden_layers']}." not in name}
+    gguf_files.write(tmp_path / "m.gguf", config, kept)
+    refused(4, "attention.indexer.types", "inspect", tmp_path / "m.gguf")
+
+
 @pytest.mark.parametrize("extra, code, words", [
     ("lm_head.weight", 4, "two names"), ("model.layers.0.self_attn.kv_b_proj.weight", 4, "two names"), ("blk.00.attn_norm.weight", 4, "blk.00"),
     ("blk.1.ffn_gate_up_exps.weight", 5, "ffn_gate_up_exps")])

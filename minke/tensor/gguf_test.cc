@@ -100,6 +100,8 @@ TEST(Gguf, MetadataAndTensors) {
     EXPECT_EQ(m.Bool("yes"), true);
     EXPECT_EQ(m.Strings("words"), (std::vector<std::string_view>{"a", "", "ccc"}));
     EXPECT_EQ(m.Ints("ids"), (std::vector<int64_t>{5, -6}));
+    EXPECT_EQ(m.Count("words"), 3);
+    EXPECT_EQ(m.Count("n") + m.Count("absent"), 0);
     for (const char* key : {"absent", "eps", "words", "general.architecture"}) EXPECT_FALSE(m.Int(key)) << key;
     EXPECT_FALSE(m.String("n") || m.Strings("ids") || m.Ints("words") || m.Number("words"));
     const TensorRef& blocks = gguf->tensors.find("blocks")->second;
