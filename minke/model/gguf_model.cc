@@ -5,7 +5,6 @@
 
 #include "minke/model/gguf_config.h"
 #include "minke/model/gguf_names.h"
-#include "minke/tensor/block.h"
 
 namespace minke {
 namespace {

@@ -45,7 +45,8 @@ class GgufMetadata {
 };
 
 // Shapes are row-major, so the reverse of the file's. Data of types other than F32, F16, BF16 and the blocks of block.h
-// is refused with the type's name.
+// is refused with the type's name. Numbers in F32, F16 and BF16 lie at multiples of
+// their size.
 struct GgufContents {
   GgufMetadata metadata;
   TensorMap tensors;
