@@ -326,3 +326,192 @@ def test_other_verbs_take_the_file(nano_gguf, tmp_path):
     answers = [support.minke("chat", model, "--temp", "0", "-q", stdin="Reach 45 with the numbers 9 10 5.\n").stdout for model in (nano_gguf, "nano")]
     assert answers[0] == answers[1] != ""
     assert support.minke("inspect", nano_gguf, "--verify", "--fit", "100").returncode == 0
+
+
+# ---- what no conversion may write ----
+
+
+def link_nano(tmp_path, name="model", **replaced):
+    folder = tmp_path / name
+    folder.mkdir()
+    for path in support.NANO.iterdir():
+        if path.name not in replaced and path.is_file():
+            (folder / path.name).symlink_to(path)
+    for file, text in replaced.items():
+        (folder / file).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("file, text", [("tokenizer_config.json", '{"add_bos_token": "yes"}'), ("tokenizer.json", "{")])
+def test_a_damaged_tokenizer_ends_the_export(file, text, tmp_path):
+    folder = link_nano(tmp_path, **{file: text})
+    refused(4, file, "convert", folder, tmp_path / "x.gguf", "--to", "gguf")
+    assert not (tmp_path / "x.gguf").exists()
+
+
+def test_an_export_without_tokenizer_opens(tmp_path):
+    folder = link_nano(tmp_path)
+    (folder / "tokenizer.json").unlink()
+    result = support.minke("convert", folder, tmp_path / "x.gguf", "--to", "gguf")
+    assert "gets no tokenizer" in result.stderr
+    assert support.minke("inspect", tmp_path / "x.gguf").returncode == 0
+
+
+def list_tokenizer(tokens, pre="deepseek-v3"):
+    def add(out):
+        out.add_tokenizer_model("gpt2")
+        out.add_tokenizer_pre(pre)
+        out.add_token_list(tokens)
+        out.add_token_types([1] * len(tokens))
+        out.add_token_merges([])
+    return add
+
+
+@pytest.mark.parametrize("verb", ["convert", "quantize"])
+def test_a_pretokenizer_that_we_lack_is_left_out_of_the_folder(verb, wide, tmp_path):
+    gguf_files.write(tmp_path / "m.gguf", *wide, tokenizer=list_tokenizer(["a", "b"], "glm4"))
+    result = support.minke(verb, tmp_path / "m.gguf", tmp_path / "out")
+    assert '"glm4"' in result.stderr and not (tmp_path / "out" / "tokenizer.json").exists()
+    assert np.isfinite(logits(tmp_path, tmp_path / "out")).all()
+
+
+@pytest.mark.parametrize("tokens", [["a", "a"], [b"a", b"\xff\xfe"]], ids=["twice", "not UTF-8"])
+def test_a_tokenizer_that_does_not_open_is_not_written(tokens, wide, tmp_path):
+    gguf_files.write(tmp_path / "m.gguf", *wide, tokenizer=list_tokenizer(tokens))
+    refused(4, "m.gguf", "convert", tmp_path / "m.gguf", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_dtype_has_one_name_in_the_config(tmp_path):
+    config = json.loads((support.NANO / "config.json").read_text())
+    config.pop("torch_dtype", None)
+    folder = link_nano(tmp_path, **{"config.json": json.dumps(config | {"dtype": "bfloat16"})})
+    support.minke("convert", folder, tmp_path / "f32", "--dtype", "f32")
+    written = json.loads((tmp_path / "f32" / "config.json").read_text())
+    assert written["dtype"] == "float32" and "torch_dtype" not in written
+
+
+def test_the_ending_of_out_is_that_of_its_format(tmp_path):
+    refused(2, "--to gguf", "convert", "nano", tmp_path / "x.gguf")
+    refused(2, ".gguf", "convert", "nano", tmp_path / "x", "--to", "gguf")
+    refused(2, "--shard-mb", "convert", "nano", tmp_path / "x.gguf", "--to", "gguf", "--shard-mb", "5")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "q8_0", "f16"])
+def test_a_value_that_the_type_cannot_hold_is_refused(dtype, wide, tmp_path):
+    config, tensors = wide
+    name = "model.layers.0.self_attn.o_proj.weight"
+    large = dict(tensors) | {name: tensors[name].copy()}
+    large[name][3, 5] = 3.4e38
+    (tmp_path / "m").mkdir()
+    gguf_files.save_file(large, tmp_path / "m" / "model.safetensors")
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config | {"quantization_config": None}))
+    result = support.minke("convert", tmp_path / "m", tmp_path / "x.gguf", "--to", "gguf", "--dtype", dtype, check=False)
+    assert result.returncode == 4 and name in result.stderr and not (tmp_path / "x.gguf").exists()
+
+
+# ---- values that would be misread ----
+
+
+A = "deepseek32."
+
+
+@pytest.mark.parametrize("code, key, change", [
+    (4, "layer_norm_rms_epsilon", lambda out: out.add_float32(A + "attention.layer_norm_rms_epsilon", float("nan"))),
+    (4, "rope.freq_base", lambda out: out.add_float32(A + "rope.freq_base", float("inf"))),
+    (4, "expert_weights_norm", lambda out: out.add_string(A + "expert_weights_norm", "yes")),
+    (4, "rope.scaling.type", lambda out: out.add_uint32(A + "rope.scaling.type", 2)),
+    (5, "expert_gating_func", lambda out: out.add_uint32(A + "expert_gating_func", 1)),
+    (5, "expert_gating_func", lambda out: out.add_uint32(A + "expert_gating_func", 3)),
+    (5, "attention.temperature_scale", lambda out: out.add_float32(A + "attention.temperature_scale", 0.1)),
+    (5, "rope.scaling.attn_factor", lambda out: out.add_float32(A + "rope.scaling.attn_factor", 1.5)),
+    (4, "nextn_predict_layers", lambda out: out.add_uint64(A + "nextn_predict_layers", 2**63 - 1)),
+    (4, "key_length_mla", lambda out: out.add_int64(A + "attention.key_length_mla", -(2**63))),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_a_key_that_cannot_be_meant_is_named(code, key, change, wide, tmp_path):
+    def once(out):
+        for values in out.kv_data:
+            values.pop(A + key, None), values.pop(A + "attention." + key, None)
+        change(out)
+    gguf_files.write(tmp_path / "m.gguf", *wide, change=once)
+    refused(code, key, "inspect", tmp_path / "m.gguf")
+
+
+def test_a_list_for_layers_has_their_number(tmp_path):
+    config, tensors = gguf_files.read(support.GOLDEN / "glm_moe_dsa")
+    config |= dict(num_nextn_predict_layers=0, indexer_types=["full"] * 5000)
+    kept = {name: array for name, array in tensors.items() if f"layers.{config['num_hidden_layers']}." not in name}
+    gguf_files.write(tmp_path / "m.gguf", config, kept)
+    refused(4, "attention.indexer.types", "inspect", tmp_path / "m.gguf")
+
+
+@pytest.mark.parametrize("extra, code, words", [
+    ("lm_head.weight", 4, "two names"), ("model.layers.0.self_attn.kv_b_proj.weight", 4, "two names"), ("blk.00.attn_norm.weight", 4, "blk.00"),
+    ("blk.1.ffn_gate_up_exps.weight", 5, "ffn_gate_up_exps")])
+def test_a_tensor_by_another_name_is_refused(extra, code, words, wide, tmp_path):
+    shape = (192, 256) if extra == "lm_head.weight" else (256,)
+    change = lambda out: out.add_tensor(extra, np.ones(shape, np.float32))
+    gguf_files.write(tmp_path / "m.gguf", *wide, change=change)
+    refused(code, words, "inspect", tmp_path / "m.gguf")
+
+
+def test_end_tokens_beyond_the_third_are_named(tmp_path):
+    config = json.loads((support.NANO / "config.json").read_text())
+    folder = link_nano(tmp_path, **{"config.json": json.dumps(config | {"eos_token_id": [1, 2, 3, 4, 5]})})
+    assert "end tokens 4, 5" in support.minke("convert", folder, tmp_path / "x.gguf", "--to", "gguf").stderr
+
+
+# ---- going on with interrupted work ----
+
+
+def interrupted(tmp_path, verb, model, *flags, change=lambda record: None):
+    """OUT.partial as it is before its last step: every shard done."""
+    support.minke(verb, model, tmp_path / "out", *flags)
+    partial = tmp_path / "out.partial"
+    (tmp_path / "out").rename(partial)
+    path = partial / f"{verb}.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    return partial
+
+
+@pytest.mark.parametrize("verb", ["convert", "quantize"])
+def test_another_model_of_the_same_size_is_not_continued(verb, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    for path in support.NANO.iterdir():
+        if path.is_file():
+            (one / path.name).write_bytes(path.read_bytes())
+    two.mkdir()
+    for path in one.iterdir():
+        (two / path.name).write_bytes(path.read_bytes())
+    interrupted(tmp_path, verb, one, "--shard-mb", 1)
+    refused(10, "another", verb, two, tmp_path / "out", "--shard-mb", 1)
+    weights = next(one.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes())  # another time
+    refused(10, "another", verb, one, tmp_path / "out", "--shard-mb", 1)
+
+
+def test_other_shards_are_not_continued(tmp_path):
+    interrupted(tmp_path, "quantize", "nano", "--shard-mb", 1)
+    refused(10, "another", "quantize", "nano", tmp_path / "out", "--shard-mb", 2)
+
+
+@pytest.mark.parametrize("wrong", [5, None])
+def test_a_damaged_record_is_not_believed(wrong, tmp_path):
+    interrupted(tmp_path, "convert", "nano", change=lambda record: record["shards"][0].update(file=wrong))
+    refused(10, "convert.json", "convert", "nano", tmp_path / "out")
+
+
+def test_a_damaged_tensor_of_a_record_is_not_believed(tmp_path):
+    interrupted(tmp_path, "quantize", "nano", change=lambda record: record["shards"][0]["tensors"][0].update(shape="x"))
+    refused(10, "quantize.json", "quantize", "nano", tmp_path / "out")
+
+
+def test_a_shard_with_other_tensors_is_not_continued(tmp_path):
+    partial = interrupted(tmp_path, "convert", "nano", "--shard-mb", 1)
+    first, second = sorted(partial.glob("*.safetensors"))[:2]
+    first.write_bytes(second.read_bytes())
+    refused(10, first.name, "convert", "nano", tmp_path / "out", "--shard-mb", 1)

@@ -13,7 +13,7 @@ namespace {
 
 struct ConvertFlags {
   std::string model, out, to = "safetensors", dtype = "keep";
-  int64_t shard_mb = 512;
+  std::optional<int64_t> shard_mb;
 };
 
 std::optional<DType> DTypeOf(const std::string& name) {
@@ -26,11 +26,10 @@ std::optional<DType> DTypeOf(const std::string& name) {
 
 Status ToGguf(const Model& model, const ModelPath& path, const ConvertFlags& flags, const KernelSet& kernels,
               ThreadPool& pool, const ProgressFn& progress, CliContext& context) {
-  if (IsGgufPath(path.path))
-    return Fail(Code::kInvalidArgument, "{}: is a GGUF file already; --to safetensors decodes it", path.path);
   GgufWriter writer;
   writer.String("general.name", path.name);
   if (const auto added = AddTokenizer(path, model.config().vocab_size, writer); !added) {
+    if (added.error().code != Code::kNotFound && added.error().code != Code::kUnsupported) return Fail(added.error());
     context.Warn(fmt::format("the file gets no tokenizer: {}", added.error().message));
     writer.String("tokenizer.ggml.model", "none");
   }
@@ -40,11 +39,25 @@ Status ToGguf(const Model& model, const ModelPath& path, const ConvertFlags& fla
   return {};
 }
 
-Status Convert(const ConvertFlags& flags, CliContext& context) {
+Status CheckFlags(const ConvertFlags& flags) {
   const bool gguf = flags.to == "gguf";
   if (flags.dtype == "q8_0" && !gguf)
     return Fail(Code::kInvalidArgument, "--dtype q8_0: {}", "is for --to gguf; minke quantize has formats of its own");
+  if (!gguf && IsGgufPath(flags.out))
+    return Fail(Code::kInvalidArgument, "{}: a folder of safetensors is made; a GGUF file needs --to gguf", flags.out);
+  if (gguf && !IsGgufPath(flags.out))
+    return Fail(Code::kInvalidArgument, "{}: a GGUF file's name ends with .gguf; choose such a name", flags.out);
+  if (gguf && flags.shard_mb)
+    return Fail(Code::kInvalidArgument, "--shard-mb: {}", "a GGUF file is written whole; leave the flag out");
+  return {};
+}
+
+Status Convert(const ConvertFlags& flags, CliContext& context) {
+  const bool gguf = flags.to == "gguf";
+  MINKE_TRY(CheckFlags(flags));
   MINKE_ASSIGN(const ModelPath path, FindModel(flags.model));
+  if (gguf && IsGgufPath(path.path))
+    return Fail(Code::kInvalidArgument, "{}: is a GGUF file already; --to safetensors decodes it", path.path);
   MINKE_ASSIGN(const auto model, Model::Open(path.path));
   MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
   MINKE_ASSIGN(const auto pool, ThreadPool::Create(context.ThreadCount()));
@@ -54,9 +67,10 @@ Status Convert(const ConvertFlags& flags, CliContext& context) {
   if (gguf) {
     status = ToGguf(*model, path, flags, *kernels, *pool, show, context);
   } else {
-    MINKE_ASSIGN(ModelFiles files, FilesOf(path));
-    const auto record = ConvertCheckpoint(*model, std::move(files), flags.out,
-                                          {DTypeOf(flags.dtype), flags.shard_mb << 20}, *kernels, *pool, show);
+    MINKE_ASSIGN(ModelFiles files, FilesOf(path, [&](const std::string& text) { context.Warn(text); }));
+    const auto record =
+        ConvertCheckpoint(*model, std::move(files), flags.out,
+                          {DTypeOf(flags.dtype), flags.shard_mb.value_or(512) << 20}, *kernels, *pool, show);
     if (!record) status = Fail(record.error());
   }
   progress.Clear();
@@ -71,12 +85,13 @@ void AddConvertCommand(FlagSet program, CliContext& context) {
                          "Write MODEL as OUT: safetensors in other shards, safetensors from GGUF, or a GGUF file",
                          [flags, &context] { return Convert(*flags, context); });
   verb.Required("MODEL", flags->model, kModelHelp);
-  verb.Required("OUT", flags->out, "Folder to make (an interrupted run goes on from OUT.partial), or the .gguf file");
+  verb.Required("OUT", flags->out,
+                "Folder to make (an interrupted run goes on from OUT.partial), or a file whose name ends with .gguf");
   verb.Choice("--to", flags->to, {"safetensors", "gguf"}, "Format of OUT");
   verb.Choice("--dtype", flags->dtype, {"keep", "f32", "bf16", "f16", "q8_0"},
               "Matrices, but for the router; keep: as stored, and BF16 for what the format lacks");
   verb.Number("--shard-mb", flags->shard_mb, 1, int64_t{1} << 24,
-              "Size of a shard of safetensors, of which memory holds what is decoded; more than the model: one shard");
+              "Size of a shard of safetensors, of which memory holds what is decoded (512); more than the model: one");
 }
 
 }  // namespace minke

@@ -58,7 +58,7 @@ Status Quantize(const QuantizeFlags& flags, CliContext& context) {
   }
   MINKE_ASSIGN(const ModelPath path, FindModel(flags.model));
   MINKE_ASSIGN(const auto model, Model::Open(path.path));
-  MINKE_ASSIGN(ModelFiles files, FilesOf(path));
+  MINKE_ASSIGN(ModelFiles files, FilesOf(path, [&](const std::string& text) { context.Warn(text); }));
   MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
   MINKE_ASSIGN(const auto pool, ThreadPool::Create(context.ThreadCount()));
   Progress progress("quantizing", "MB", !context.quiet);

@@ -10,11 +10,14 @@ namespace minke {
 Result<TokenizerLists> TokenizerListsOf(const GgufMetadata& metadata, std::string_view where) {
   const auto model = metadata.String("tokenizer.ggml.model");
   if (!model || *model == "none") return Fail(Code::kNotFound, "{}: has no tokenizer", where);
-  const auto tokens = metadata.Strings("tokenizer.ggml.tokens"), merges = metadata.Strings("tokenizer.ggml.merges");
-  constexpr size_t kMost = size_t{1} << 20;  // before they are copied; Tokenizer takes no more either
-  if ((tokens && tokens->size() > kMost) || (merges && merges->size() > 4 * kMost))
+  constexpr int64_t kMost = int64_t{1} << 20;  // before they are copied; Tokenizer takes no more either
+  const int64_t num_tokens = metadata.Count("tokenizer.ggml.tokens");
+  if (num_tokens > kMost || metadata.Count("tokenizer.ggml.merges") > 4 * kMost)
     return Fail(Code::kDamaged, "{}: tokenizer.ggml has more than {} tokens, or four times as many merges", where,
                 kMost);
+  if (const int64_t types = metadata.Count("tokenizer.ggml.token_type"); types > num_tokens)
+    return Fail(Code::kDamaged, "{}: has {} tokens, but {} types of tokens", where, num_tokens, types);
+  const auto tokens = metadata.Strings("tokenizer.ggml.tokens"), merges = metadata.Strings("tokenizer.ggml.merges");
   const auto types = metadata.Ints("tokenizer.ggml.token_type");
   TokenizerLists lists;
   lists.model = *model;
@@ -44,7 +47,7 @@ Result<bool> AddsBeginToken(const ModelPath& model) {
   return gguf.metadata.Bool("tokenizer.ggml.add_bos_token").value_or(false);
 }
 
-Result<ModelFiles> FilesOf(const ModelPath& model) {
+Result<ModelFiles> FilesOf(const ModelPath& model, const std::function<void(const std::string&)>& warn) {
   ModelFiles files;
   if (!IsGgufPath(model.path)) {
     files.folder = model.folder;
@@ -53,12 +56,17 @@ Result<ModelFiles> FilesOf(const ModelPath& model) {
     MINKE_ASSIGN(files.config, ParseJson(text, path));
     return files;
   }
-  MINKE_ASSIGN(GgufModel opened, OpenGgufModel(model.path));
-  files.config = std::move(opened.config);
   MINKE_ASSIGN(const GgufFiles gguf, OpenGguf(model.path));
+  MINKE_ASSIGN(files.config, ConfigOfGgufFiles(gguf, model.path));
   const auto lists = TokenizerListsOf(gguf.metadata, model.path);
   if (!lists && lists.error().code == Code::kNotFound) return files;
   if (!lists) return Fail(lists.error());
+  // What opens here opens from the folder too.
+  if (const auto tokenizer = Tokenizer::FromLists(*lists, model.path); !tokenizer) {
+    if (tokenizer.error().code != Code::kUnsupported) return Fail(tokenizer.error());
+    warn(fmt::format("the folder gets no tokenizer.json: {}", tokenizer.error().message));
+    return files;
+  }
   MINKE_ASSIGN(const TokenizerFile tokenizer, FileOfLists(*lists, model.path));
   files.texts.emplace_back("tokenizer.json", TokenizerJson(tokenizer));
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
@@ -77,15 +85,15 @@ Status AddTokenizer(const ModelPath& model, int64_t vocab_size, GgufWriter& writ
   const std::string path = model.folder + "/tokenizer.json";
   MINKE_ASSIGN(const std::string text, ReadFile(path, Tokenizer::kMaxFileBytes));
   MINKE_ASSIGN(const TokenizerFile file, ReadTokenizerFile(text, path));
+  MINKE_ASSIGN(const bool adds_begin, FolderAddsBeginToken(model.folder));
+  MINKE_ASSIGN(const std::string chat, FolderTemplate(model.folder));
   const TokenizerLists lists = ListsOfFile(file, vocab_size);
   writer.String("tokenizer.ggml.model", lists.model);
   writer.String("tokenizer.ggml.pre", lists.pre);
   writer.Strings("tokenizer.ggml.tokens", lists.tokens);
   writer.Ints("tokenizer.ggml.token_type", lists.types);
   writer.Strings("tokenizer.ggml.merges", lists.merges);
-  MINKE_ASSIGN(const bool adds_begin, FolderAddsBeginToken(model.folder));
   writer.Bool("tokenizer.ggml.add_bos_token", adds_begin);
-  MINKE_ASSIGN(const std::string chat, FolderTemplate(model.folder));
   if (!chat.empty()) writer.String("tokenizer.chat_template", chat);
   return {};
 }

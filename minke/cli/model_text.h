@@ -2,7 +2,9 @@
 // file.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "minke/cli/model_path.h"
@@ -19,9 +21,11 @@ Result<TemplateChoice> ChooseTemplate(const ModelPath& model, std::string_view m
 // Whether a text that no template wraps gets the begin token in front.
 Result<bool> AddsBeginToken(const ModelPath& model);
 
-// config.json and what else a folder of safetensors needs, for writing MODEL anew. Errors: kNotFound, kDamaged.
-Result<ModelFiles> FilesOf(const ModelPath& model);
-// The tokenizer and template of a folder as GGUF has them. Errors: those of Tokenizer, for what it does not compute.
+// config.json and what else a folder of safetensors needs, for writing MODEL anew. A tokenizer in a GGUF file that
+// Tokenizer does not compute is left out, and `warn` told. Errors: kNotFound, kDamaged.
+Result<ModelFiles> FilesOf(const ModelPath& model, const std::function<void(const std::string&)>& warn);
+// The tokenizer and template of a folder as GGUF has them. Errors, with nothing added: those of Tokenizer, for what it
+// does not compute; kDamaged.
 Status AddTokenizer(const ModelPath& model, int64_t vocab_size, GgufWriter& writer);
 
 // tokenizer.ggml.*; kNotFound where the file has no tokenizer.

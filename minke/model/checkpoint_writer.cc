@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
-#include <cstring>
 #include <deque>
 #include <filesystem>
-#include <limits>
+#include <set>
 
 #include "minke/base/file.h"
 #include "minke/model/weights.h"
@@ -62,11 +62,33 @@ std::string ShardName(size_t shard, size_t shards) {
   return fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, shards);
 }
 
+// What tells one model from another of the same shape: place, size and time of change of each file.
 Json FilesOf(const Checkpoint& checkpoint) {
   Json files = Json::object();
-  for (const auto& file : checkpoint.files())
-    files[fs::path(file->file().path()).filename().string()] = file->file().bytes().size();
+  for (const auto& file : checkpoint.files()) {
+    std::error_code error;
+    const fs::path given = file->file().path(), path = fs::canonical(given, error);
+    const auto changed = fs::last_write_time(given, error).time_since_epoch();
+    files[given.filename().string()] = {
+        {"path", path.string()},
+        {"bytes", file->file().bytes().size()},
+        {"changed", fmt::format("{}", std::chrono::duration_cast<std::chrono::nanoseconds>(changed).count())}};
+  }
   return files;
+}
+
+// The kinds that readers of a record rely on.
+bool IsTensorRecord(const Json& tensor) {
+  const auto has = [&](const char* key, bool (Json::*is)() const) {
+    return tensor.is_object() && tensor.contains(key) && (tensor[key].*is)();
+  };
+  return has("name", &Json::is_string) && has("type", &Json::is_string) && has("bytes", &Json::is_number_integer) &&
+         has("relative_rms", &Json::is_number) && has("shape", &Json::is_array) && tensor["shape"].size() == 2 &&
+         tensor["shape"][0].is_number_integer() && tensor["shape"][1].is_number_integer();
+}
+bool IsShardRecord(const Json& shard) {
+  return shard.is_object() && shard.contains("file") && shard["file"].is_string() && shard.contains("tensors") &&
+         shard["tensors"].is_array() && std::ranges::all_of(shard["tensors"], IsTensorRecord);
 }
 
 // The record in `partial` if it is of the same work, else `record`: all but the shards done must agree.
@@ -74,13 +96,20 @@ Result<Json> Resume(const fs::path& path, Json record) {
   std::error_code error;
   if (!fs::exists(path, error)) return record;
   MINKE_ASSIGN(const std::string text, ReadFile(path.string(), kMaxRecordBytes));
-  MINKE_ASSIGN(Json found, ParseJson(text, path.string()));
+  const auto parsed = ParseJson(text, path.string());
+  if (!parsed) return Fail(Code::kCannotResume, "{}; remove {}", parsed.error().message, path.parent_path().string());
+  const Json& found = *parsed;
   bool same = found.is_object() && found.contains("shards") && found["shards"].is_array();
   for (const auto& [key, value] : record.items())
     same = same && (key == "shards" || (found.contains(key) && found[key] == value));
   if (!same)
-    return Fail(Code::kCannotResume, "{}: is of another quantization or conversion; finish that one, or remove {}",
-                path.string(), path.parent_path().string());
+    return Fail(
+        Code::kCannotResume,
+        "{}: is of another quantization or conversion, or its source has changed; finish that one, or remove {}",
+        path.string(), path.parent_path().string());
+  if (!std::ranges::all_of(found["shards"], IsShardRecord))
+    return Fail(Code::kCannotResume, "{}: is damaged: not every shard is a file with tensors; remove {}", path.string(),
+                path.parent_path().string());
   return found;
 }
 
@@ -139,14 +168,31 @@ Result<Json> WriteShard(const fs::path& path, const std::vector<PlannedTensor>& 
   return Json{{"file", path.filename().string()}, {"tensors", std::move(tensors)}};
 }
 
+// Names of a planned shard's tensors as the file has them.
+std::set<std::string, std::less<>> NamesOf(const std::vector<PlannedTensor>& shard) {
+  std::set<std::string, std::less<>> names;
+  for (const PlannedTensor& tensor : shard) {
+    names.insert(tensor.name);
+    if (tensor.type && HasMinimum(*tensor.type)) names.insert(tensor.name + std::string(kRowScalesSuffix));
+  }
+  return names;
+}
+
+// A shard that the record calls done holds what the plan puts there.
+Status CheckShard(const fs::path& path, const std::vector<PlannedTensor>& shard) {
+  const auto file = OpenSafetensors(path.string());
+  std::set<std::string, std::less<>> found;
+  if (file)
+    for (const auto& entry : (*file)->tensors()) found.insert(entry.first);
+  if (file && found == NamesOf(shard)) return {};
+  return Fail(Code::kCannotResume, "{}: does not hold the tensors that belong in it; remove {}", path.string(),
+              path.parent_path().string());
+}
+
 Status WriteIndex(const fs::path& to, const WritePlan& plan) {
   Json map = Json::object();
   for (size_t i = 0; i < plan.shards.size(); ++i)
-    for (const PlannedTensor& tensor : plan.shards[i]) {
-      map[tensor.name] = ShardName(i, plan.shards.size());
-      if (tensor.type && HasMinimum(*tensor.type))
-        map[tensor.name + std::string(kRowScalesSuffix)] = ShardName(i, plan.shards.size());
-    }
+    for (const std::string& name : NamesOf(plan.shards[i])) map[name] = ShardName(i, plan.shards.size());
   const Json index = {{"metadata", {{"total_size", plan.bytes}}}, {"weight_map", std::move(map)}};
   return WriteText(to, DumpJson(index) + "\n");
 }
@@ -176,7 +222,7 @@ bool EncodeMatrix(const WeightView& w, DType type, const KernelSet& kernels, Thr
   const int64_t row_bytes = RowBytes(type, w.cols);
   out.resize(static_cast<size_t>(w.rows * row_bytes));
   std::atomic<bool> finite = true;
-  const float largest = type == DType::kF16 ? 65504.0f : std::numeric_limits<float>::max();
+  const float largest = LargestOf(type);
   pool.ForRanges(w.rows, 1, [&](int64_t begin, int64_t end, int) {
     std::vector<float> row(static_cast<size_t>(w.cols));
     for (int64_t r = begin; r < end; ++r) {
@@ -208,7 +254,7 @@ Result<Json> WriteCheckpoint(const Model& model, const ModelFiles& files, const 
   MINKE_ASSIGN(record, Resume(partial / record_name, std::move(record)));
   const auto done = [&](const std::string& file) {
     for (const Json& shard : record["shards"])
-      if (shard.is_object() && shard.value("file", "") == file) return fs::exists(partial / file, error);
+      if (shard["file"] == file) return fs::exists(partial / file, error);
     return false;
   };
   int64_t written = 0;
@@ -219,6 +265,7 @@ Result<Json> WriteCheckpoint(const Model& model, const ModelFiles& files, const 
   for (size_t i = 0; i < plan.shards.size(); ++i) {
     const std::string file = ShardName(i, plan.shards.size());
     if (done(file)) {
+      MINKE_TRY(CheckShard(partial / file, plan.shards[i]));
       for (const PlannedTensor& tensor : plan.shards[i]) wrote(tensor.bytes);
       continue;
     }
@@ -243,7 +290,10 @@ Result<Json> QuantizeCheckpoint(const Model& model, ModelFiles files, const std:
     return Fail(Code::kInvalidArgument, "{}: is quantised already; start from the original", model.checkpoint().path());
   Json rules = Json::array();
   for (const QuantizeRule& rule : options.rules) rules.push_back(rule.text);
-  Json record = {{"version", 1}, {"type", TypeName(options.type)}, {"rules", std::move(rules)}};
+  Json record = {{"version", 2},
+                 {"type", TypeName(options.type)},
+                 {"rules", std::move(rules)},
+                 {"shard_bytes", options.shard_bytes}};
   Json quantization = {{"quant_method", "minke"}};
   const ModelConfig& config = model.config();
   if (config.fp8_block_rows > 0)  // matrices that stay FP8 need it
@@ -259,13 +309,15 @@ Result<Json> ConvertCheckpoint(const Model& model, ModelFiles files, const std::
   const WritePlan plan = PlanConversion(model, options.dtype, options.shard_bytes);
   const Json dtype = options.dtype ? Json(DTypeName(*options.dtype)) : Json();
   if (options.dtype) {
-    files.config.erase("quantization_config");  // no FP8 and no tiles are left
-    files.config["torch_dtype"] = *options.dtype == DType::kF32   ? "float32"
-                                  : *options.dtype == DType::kF16 ? "float16"
-                                                                  : "bfloat16";
+    files.config.erase("quantization_config");          // no FP8 and no tiles are left
+    const bool newer = files.config.contains("dtype");  // of torch_dtype's two names
+    if (newer) files.config.erase("torch_dtype");
+    files.config[newer ? "dtype" : "torch_dtype"] = *options.dtype == DType::kF32   ? "float32"
+                                                    : *options.dtype == DType::kF16 ? "float16"
+                                                                                    : "bfloat16";
   }
   return WriteCheckpoint(model, files, out, plan, "convert.json",
-                         {{"version", 1}, {"dtype", dtype}, {"shard_bytes", options.shard_bytes}}, kernels, pool,
+                         {{"version", 2}, {"dtype", dtype}, {"shard_bytes", options.shard_bytes}}, kernels, pool,
                          progress);
 }
 

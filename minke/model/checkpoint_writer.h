@@ -35,11 +35,12 @@ struct QuantizeOptions {
 };
 
 // The content of OUT/quantize.json:
-//   {"version": 1, "type": "q4", "rules": [...], "source": {file: bytes, ...},
+//   {"version": 2, "type": "q4", "rules": [...], "shard_bytes": 536870912,
+//    "source": {file: {"path": canonical, "bytes", "changed": nanoseconds as text}, ...},
 //    "shards": [{"file": ..., "tensors": [{"name", "shape", "type": "Q4", "bytes", "relative_rms"}]}]}
 // `tensors` are the matrices in tiles; relative_rms is sqrt(sum (W - W')^2 / sum W^2).
 // Errors: kInvalidArgument if `out` exists or the model is in tiles already; kCannotResume if OUT.partial belongs to
-// other work; kDamaged, kFailed with the file.
+// other work, or holds a record or shard that this program did not write; kDamaged, kFailed with the file.
 Result<Json> QuantizeCheckpoint(const Model& model, ModelFiles files, const std::string& out,
                                 const QuantizeOptions& options, const KernelSet& kernels, ThreadPool& pool,
                                 const ProgressFn& progress);
@@ -54,7 +55,7 @@ Result<Json> ConvertCheckpoint(const Model& model, ModelFiles files, const std::
                                const ConvertOptions& options, const KernelSet& kernels, ThreadPool& pool,
                                const ProgressFn& progress);
 
-// All rows of `w` in another type (CanEncode). False if a value is not finite, or is beyond F16 where that is the type.
+// All rows of `w` in another type (CanEncode). False if a value is not finite, or is beyond LargestOf(type).
 bool EncodeMatrix(const WeightView& w, DType type, const KernelSet& kernels, ThreadPool& pool,
                   std::vector<std::byte>& out);
 

@@ -1,12 +1,46 @@
 #include "minke/model/gguf_config.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace minke {
 namespace {
 
-constexpr int64_t kSigmoid = 2;                 // expert_gating_func; 1 is softmax
+constexpr int64_t kSoftmax = 1, kSigmoid = 2;   // expert_gating_func; 0 is the family's own
 constexpr int64_t kSharingContext = 1'048'576;  // glm-dsa: from here on layers share their indexers
+constexpr int64_t kMaxInt = int64_t{1} << 40;   // beyond any count, so that sums and differences cannot overflow
+constexpr int64_t kMaxLayers = 1 << 14;         // before lists of that length are copied
+
+// Keys of llama.cpp that would change the equations, and the value with which they do not.
+struct NeutralKey {
+  std::string_view name;
+  double neutral;
+};
+constexpr NeutralKey kNeutralKeys[] = {
+    {"attention.temperature_scale", 0},
+    {"attention.temperature_length", 0},
+    {"attention.scale", 0},
+    {"attention.output_scale", 1},
+    {"attention.clamp_kqv", 0},
+    {"attention.max_alibi_bias", 0},
+    {"attention.sliding_window", 0},
+    {"attention.causal", 1},
+    {"attn_logit_softcapping", 0},
+    {"final_logit_softcapping", 0},
+    {"router_logit_softcapping", 0},
+    {"logit_scale", 1},
+    {"residual_scale", 1},
+    {"embedding_scale", 1},
+    {"expert_group_scale", 1},
+    {"interleave_moe_layer_step", 1},
+    {"rope.scale_linear", 1},
+    {"rope.scaling.attn_factor", 1},
+    {"rope.scaling.yarn_ext_factor", 1},
+    {"rope.scaling.yarn_attn_factor", 1},
+    {"swiglu_clamp_exp", 0},
+    {"swiglu_clamp_shexp", 0},
+    {"use_parallel_residual", 0},
+};
 
 // Reads "ARCH.key"; the first problem stays in `status`.
 class ArchKeys {
@@ -21,10 +55,13 @@ class ArchKeys {
 
   // An absent key leaves `json` without the field.
   void Int(Json& json, const char* field, std::string_view name) {
-    if (Has(name)) Set(json, field, name, metadata_.Int(Key(name)), "an integer");
+    const auto value = metadata_.Int(Key(name));
+    const bool meant = value && *value >= 0 && *value <= kMaxInt;
+    if (Has(name)) Set(json, field, name, meant ? value : std::nullopt, "an integer from 0 to 2^40");
   }
   void Number(Json& json, const char* field, std::string_view name) {
-    if (Has(name)) Set(json, field, name, metadata_.Number(Key(name)), "a number");
+    const auto value = metadata_.Number(Key(name));
+    if (Has(name)) Set(json, field, name, value && std::isfinite(*value) ? value : std::nullopt, "a finite number");
   }
   void RequiredInt(Json& json, const char* field, std::string_view name) {
     if (!Has(name)) return Refuse(name, "is missing");
@@ -35,10 +72,19 @@ class ArchKeys {
     Int(json, "value", name);
     return json.is_object() ? json["value"].get<int64_t>() : absent;
   }
-  bool BoolOr(std::string_view name, bool absent) { return metadata_.Bool(Key(name)).value_or(absent); }
+  bool BoolOr(std::string_view name, bool absent) {
+    const auto value = metadata_.Bool(Key(name));
+    if (Has(name) && !value) Refuse(name, "is neither true nor false");
+    return value.value_or(absent);
+  }
+  void Neutral(const NeutralKey& key) {
+    if (Has(key.name) && metadata_.Number(Key(key.name)) != key.neutral)
+      Refuse(key.name, fmt::format("is not {}, and minke does not compute what it asks for", key.neutral),
+             Code::kUnsupported);
+  }
 
-  void Refuse(std::string_view name, std::string_view problem) {
-    if (status) status = Fail(Code::kDamaged, "{}: {} {}", where_, Key(name), problem);
+  void Refuse(std::string_view name, std::string_view problem, Code code = Code::kDamaged) {
+    if (status) status = Fail(code, "{}: {} {}", where_, Key(name), problem);
   }
 
  private:
@@ -55,6 +101,7 @@ class ArchKeys {
 void ReadRope(ArchKeys& keys, const GgufMetadata& metadata, Json& config) {
   keys.Number(config, "rope_theta", "rope.freq_base");
   const auto type = metadata.String(keys.Key("rope.scaling.type"));
+  if (!type && keys.Has("rope.scaling.type")) return keys.Refuse("rope.scaling.type", "is not a string");
   if (!type || *type == "none") return;
   Json scaling = {{"type", NameForMessage(*type)}};
   keys.Number(scaling, "factor", "rope.scaling.factor");
@@ -95,7 +142,7 @@ void ReadExperts(ArchKeys& keys, bool v2, const Json& layers, Json& config) {
   if (config["routed_scaling_factor"] == 0) config["routed_scaling_factor"] = 1;  // llama.cpp's "not scaled"
 }
 
-void ReadIndexer(ArchKeys& keys, const GgufMetadata& metadata, bool glm, int64_t layers, Json& config) {
+void ReadIndexer(ArchKeys& keys, const GgufMetadata& metadata, bool glm, int64_t layers, int64_t mtp, Json& config) {
   keys.RequiredInt(config, "index_n_heads", "attention.indexer.head_count");
   keys.RequiredInt(config, "index_head_dim", "attention.indexer.key_length");
   keys.RequiredInt(config, "index_topk", "attention.indexer.top_k");
@@ -107,9 +154,9 @@ void ReadIndexer(ArchKeys& keys, const GgufMetadata& metadata, bool glm, int64_t
       config["index_topk_freq"] = 4, config["index_skip_topk_offset"] = 3;
     return;
   }
-  const auto full = metadata.Ints(keys.Key(kTypes));
-  if (!full || static_cast<int64_t>(full->size()) < layers)
-    return keys.Refuse(kTypes, fmt::format("is not a list of {} values, one for each layer", layers));
+  const int64_t count = metadata.Count(keys.Key(kTypes));  // judged before it is copied
+  const auto full = count < layers || count > layers + mtp ? std::nullopt : metadata.Ints(keys.Key(kTypes));
+  if (!full) return keys.Refuse(kTypes, fmt::format("is not a list of {} values, one for each layer", layers));
   Json types = Json::array();
   for (int64_t i = 0; i < layers; ++i) types.push_back((*full)[static_cast<size_t>(i)] ? "full" : "shared");
   config["indexer_types"] = std::move(types);
@@ -139,9 +186,15 @@ Result<Json> ConfigOfGguf(const GgufMetadata& metadata, const GgufTensorFacts& f
     return Fail(Code::kUnsupported, "{}: general.architecture is \"{}\"; minke runs deepseek2, deepseek32 and glm-dsa",
                 where, NameForMessage(*arch));
   ArchKeys keys(metadata, *arch, where);
-  const bool sigmoid =
-      keys.IntOr("expert_gating_func", facts.has_correction || !deepseek2 ? kSigmoid : kSigmoid - 1) == kSigmoid;
-  const bool v2 = deepseek2 && !sigmoid;
+  for (const NeutralKey& key : kNeutralKeys) keys.Neutral(key);
+  const int64_t own = facts.has_correction || !deepseek2 ? kSigmoid : kSoftmax,
+                stated = keys.IntOr("expert_gating_func", 0);
+  const int64_t gating = stated == 0 ? own : stated;
+  if (gating != kSigmoid && gating != own)
+    keys.Refuse("expert_gating_func",
+                fmt::format("is {}, expected {}: minke computes no other router here", gating, own),
+                Code::kUnsupported);
+  const bool v2 = deepseek2 && gating == kSoftmax;
 
   Json c = {{"model_type", v32   ? "deepseek_v32"
                            : glm ? "glm_moe_dsa"
@@ -157,7 +210,8 @@ Result<Json> ConfigOfGguf(const GgufMetadata& metadata, const GgufTensorFacts& f
             {"tie_word_embeddings", !facts.has_output}};
   // Blocks count the MTP layer.
   const int64_t mtp = keys.IntOr("nextn_predict_layers", 0), layers = keys.IntOr("block_count", 0) - mtp;
-  if (layers < 1 || mtp < 0) keys.Refuse("block_count", "is missing, or not more than nextn_predict_layers");
+  if (layers < 1 || layers > kMaxLayers)
+    keys.Refuse("block_count", fmt::format("is missing, not more than nextn_predict_layers, or above {}", kMaxLayers));
   c["num_hidden_layers"] = layers;
   c["num_nextn_predict_layers"] = mtp;
   c["vocab_size"] = facts.vocab_size;
@@ -182,7 +236,7 @@ Result<Json> ConfigOfGguf(const GgufMetadata& metadata, const GgufTensorFacts& f
   c["qk_nope_head_dim"] = nope;
 
   ReadExperts(keys, v2, c["num_hidden_layers"], c);
-  if (!deepseek2) ReadIndexer(keys, metadata, glm, layers, c);
+  if (!deepseek2) ReadIndexer(keys, metadata, glm, layers, mtp, c);
   ReadRope(keys, metadata, c);
   ReadTokens(metadata, c);
   MINKE_TRY(keys.status);

@@ -1,4 +1,5 @@
-// The metadata of a GGUF file as a config.json says it, and back. ParseModelConfig then judges it like any other.
+// The metadata of a GGUF file as a config.json says it; gguf_export.h has the way back. ParseModelConfig then judges it
+// like any other.
 // Source: llama.cpp's converters and loaders for deepseek2, deepseek32 and glm-dsa.
 #pragma once
 
@@ -19,7 +20,8 @@ struct GgufTensorFacts {
   int64_t vocab_size = 0;       // rows of token_embd
 };
 
-// Errors: kUnsupported for another architecture, by name; kDamaged for a key that is missing or of the wrong kind.
+// Errors: kUnsupported for another architecture, router or a key that changes the equations, by name; kDamaged for a
+// key that is missing, of the wrong kind, or no number that can be meant.
 Result<Json> ConfigOfGguf(const GgufMetadata& metadata, const GgufTensorFacts& facts, std::string_view where);
 
 }  // namespace minke

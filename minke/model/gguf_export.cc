@@ -13,6 +13,13 @@
 namespace minke {
 namespace {
 
+std::string_view ArchOf(const ModelConfig& c) {
+  return c.family == Family::kDeepseekV32 ? "deepseek32" : c.family == Family::kGlmMoeDsa ? "glm-dsa" : "deepseek2";
+}
+
+// The first ends a text; llama.cpp has names for two more.
+constexpr std::string_view kEnds[] = {"eos", "eot", "eom"};
+
 enum class Part { kWhole, kKeys, kValues };  // of kv_b_proj; others are whole
 
 struct OutTensor {
@@ -150,7 +157,7 @@ Status AddConfig(const ModelConfig& c, GgufWriter& writer) {
   const auto refuse = [](std::string_view what) {
     return Fail(Code::kUnsupported, "GGUF cannot say this model: {}", what);
   };
-  const bool v32 = c.family == Family::kDeepseekV32, glm = c.family == Family::kGlmMoeDsa;
+  const bool glm = c.family == Family::kGlmMoeDsa;
   if (c.attention_bias) return refuse("attention_bias is true");
   if (c.has_indexer() && (c.index_rope == RopePairing::kInterleaved) != glm)
     return refuse("the indexer pairs its dimensions in the other family's way");
@@ -161,7 +168,7 @@ Status AddConfig(const ModelConfig& c, GgufWriter& writer) {
   if (c.yarn && (c.yarn->mscale != c.yarn->mscale_all_dim || c.yarn->mscale == 0 || c.yarn->attention_factor))
     return refuse("YaRN's mscale differs from mscale_all_dim, or attention_factor is set");
 
-  const std::string arch = v32 ? "deepseek32" : glm ? "glm-dsa" : "deepseek2";
+  const std::string_view arch = ArchOf(c);
   const auto key = [&](std::string_view name) { return fmt::format("{}.{}", arch, name); };
   writer.String("general.architecture", arch);
   writer.Int(key("vocab_size"), c.vocab_size);
@@ -211,8 +218,6 @@ Status AddConfig(const ModelConfig& c, GgufWriter& writer) {
     writer.Float(key("rope.scaling.yarn_log_multiplier"), 0.1 * c.yarn->mscale_all_dim);
   }
   if (c.bos_token_id) writer.Int("tokenizer.ggml.bos_token_id", *c.bos_token_id);
-  // The first ends a text; llama.cpp has names for two more.
-  constexpr std::string_view kEnds[] = {"eos", "eot", "eom"};
   for (size_t i = 0; i < std::min(std::size(kEnds), c.eos_token_ids.size()); ++i)
     writer.Int(fmt::format("tokenizer.ggml.{}_token_id", kEnds[i]), c.eos_token_ids[i]);
   return {};
@@ -233,7 +238,11 @@ Result<std::vector<std::string>> ExportGguf(const Model& model, GgufWriter write
   if (!model.weights().unused.empty())
     left_out.push_back(
         fmt::format("{} tensors that the configuration does not call for are left out", model.weights().unused.size()));
-  const std::string arch = c.family == Family::kDeepseekV32 ? "deepseek32" : glm ? "glm-dsa" : "deepseek2";
+  if (c.eos_token_ids.size() > std::size(kEnds))
+    left_out.push_back(fmt::format("GGUF has names for {} end tokens, so the end tokens {} are left out",
+                                   std::size(kEnds),
+                                   fmt::join(std::span(c.eos_token_ids).subspan(std::size(kEnds)), ", ")));
+  const std::string arch(ArchOf(c));
   writer.Int(arch + ".block_count", c.num_hidden_layers + (with_mtp ? 1 : 0));
   if (with_mtp) writer.Int(arch + ".nextn_predict_layers", 1);
 

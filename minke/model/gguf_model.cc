@@ -5,31 +5,16 @@
 
 #include "minke/model/gguf_config.h"
 #include "minke/model/gguf_names.h"
-#include "minke/tensor/block.h"
 
 namespace minke {
 namespace {
 
 constexpr std::string_view kKeys = "attn_k_b.weight", kValues = "attn_v_b.weight", kWhole = "attn_kv_b.weight";
+constexpr std::string_view kLayer = "blk.", kFused = "ffn_gate_up_exps.weight";
 
 constexpr int64_t kMaxExperts = 1 << 14;  // as in config.cc
 
 bool IsHalf(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
-
-float ValueAt(const TensorRef& t, int64_t row, int64_t col) {
-  const int64_t cols = t.shape.back();
-  const std::byte* p = t.bytes.data() + row * RowBytes(t.dtype, cols);
-  if (IsBlocked(t.dtype))
-    return BlockValue(t.dtype, p + col / BlockCols(t.dtype) * BlockBytes(t.dtype), col % BlockCols(t.dtype));
-  if (IsHalf(t.dtype)) {
-    uint16_t bits;
-    std::memcpy(&bits, p + col * 2, sizeof bits);
-    return t.dtype == DType::kF16 ? F16ToFloat(bits) : BF16ToFloat(bits);
-  }
-  float value;
-  std::memcpy(&value, p + col * 4, sizeof value);
-  return value;
-}
 
 // kv_b_proj [heads * (dn + dv), rank] from k_b [heads, rank, dn] and v_b [heads, dv, rank].
 TensorRef JoinKvB(const TensorRef& k_b, const TensorRef& v_b, TensorFile& owner) {
@@ -42,7 +27,7 @@ TensorRef JoinKvB(const TensorRef& k_b, const TensorRef& v_b, TensorFile& owner)
     if (as_stored) {
       std::memcpy(out, from.bytes.data() + (row * from.shape.back() + col) * 2, 2);
     } else {
-      const float value = ValueAt(from, row, col);
+      const float value = ValueAt(from, row * from.shape.back() + col);
       std::memcpy(out, &value, sizeof value);
     }
     out += ElementBytes(dtype);
@@ -57,26 +42,39 @@ TensorRef JoinKvB(const TensorRef& k_b, const TensorRef& v_b, TensorFile& owner)
 }
 
 // The tensors of one file under the checkpoint's names; a name that the table lacks stays as it is, and is reported as
-// not used. attn_k_b and attn_v_b are left out.
+// not used. attn_k_b and attn_v_b are left out. Two names for one tensor are refused.
 Result<TensorMap> Rename(const TensorFile& file) {
   TensorMap renamed;
+  const std::string& where = file.file().path();
   for (const auto& [name, tensor] : file.tensors()) {
+    const auto layer = SplitLayerName(name, kLayer);
+    if (name.starts_with(kLayer) && !layer)
+      return Fail(Code::kDamaged, "{}: tensor {} is not named blk.N. with the number of a layer", where,
+                  NameForMessage(name));
+    if (layer && layer->rest == kFused)
+      return Fail(Code::kUnsupported, "{}: tensor {} joins two matrices; minke reads ffn_gate_exps and ffn_up_exps",
+                  where, NameForMessage(name));
+    const auto put = [&](const std::string& as, TensorRef ref) -> Status {
+      if (renamed.emplace(as, std::move(ref)).second) return {};
+      return Fail(Code::kDamaged, "{}: tensor {} is there under two names, {} among them", where, NameForMessage(as),
+                  NameForMessage(name));
+    };
     const auto known = CheckpointNameOf(name);
     const bool split = name.ends_with(kKeys) || name.ends_with(kValues);
     if (split) continue;
     if (!known || !known->experts) {
-      renamed.emplace(known ? known->name : name, tensor);
+      MINKE_TRY(put(known ? known->name : name, tensor));
       continue;
     }
     if (tensor.shape.size() != 3 || tensor.shape[0] > kMaxExperts)
-      return Fail(Code::kDamaged, "{}: tensor {} has the shape {}, expected up to {} experts of two dimensions",
-                  file.file().path(), NameForMessage(name), ShapeText(tensor.shape), kMaxExperts);
+      return Fail(Code::kDamaged, "{}: tensor {} has the shape {}, expected up to {} experts of two dimensions", where,
+                  NameForMessage(name), ShapeText(tensor.shape), kMaxExperts);
     const size_t bytes = tensor.bytes.size() / static_cast<size_t>(tensor.shape[0]);
     for (int64_t e = 0; e < tensor.shape[0]; ++e)
-      renamed.emplace(fmt::format(fmt::runtime(known->name), e),
-                      TensorRef{tensor.dtype,
-                                {tensor.shape[1], tensor.shape[2]},
-                                tensor.bytes.subspan(static_cast<size_t>(e) * bytes, bytes)});
+      MINKE_TRY(put(fmt::format(fmt::runtime(known->name), e),
+                    {tensor.dtype,
+                     {tensor.shape[1], tensor.shape[2]},
+                     tensor.bytes.subspan(static_cast<size_t>(e) * bytes, bytes)}));
   }
   return renamed;
 }
@@ -93,26 +91,36 @@ Found FindIn(const std::vector<std::unique_ptr<TensorFile>>& files, const std::s
 
 }  // namespace
 
-Result<GgufModel> OpenGgufModel(const std::string& path) {
-  MINKE_ASSIGN(GgufFiles files, OpenGguf(path));
+Result<Json> ConfigOfGgufFiles(const GgufFiles& files, const std::string& path) {
   GgufTensorFacts facts;
   const Found embedding = FindIn(files.parts, "token_embd.weight");
   if (!embedding.tensor)
     return Fail(Code::kDamaged, "{}: tensor token_embd.weight is missing; is it a model, and all of it?", path);
   facts.vocab_size = embedding.tensor->shape[0];
   facts.has_output = FindIn(files.parts, "output.weight").tensor != nullptr;
+  for (const auto& file : files.parts)
+    for (const auto& entry : file->tensors()) {
+      const std::string& name = entry.first;
+      if (name.find(".exp_probs_b") != std::string::npos) facts.has_correction = true;
+      if (name.ends_with(kKeys) || name.ends_with(kValues)) facts.has_split_kv_b = true;
+    }
+  return ConfigOfGguf(files.metadata, facts, path);
+}
+
+Result<GgufModel> OpenGgufModel(const std::string& path) {
+  MINKE_ASSIGN(GgufFiles files, OpenGguf(path));
+  GgufModel model;
+  MINKE_ASSIGN(model.config, ConfigOfGgufFiles(files, path));
   std::vector<TensorMap> renamed;
   std::map<std::string, std::pair<Found, Found>> split;  // prefix -> keys, values
   for (const auto& file : files.parts) {
     MINKE_ASSIGN(TensorMap map, Rename(*file));
     renamed.push_back(std::move(map));
     for (const auto& [name, tensor] : file->tensors()) {
-      if (name.find(".exp_probs_b") != std::string::npos) facts.has_correction = true;
       if (name.ends_with(kKeys)) split[name.substr(0, name.size() - kKeys.size())].first = {&tensor, file.get()};
       if (name.ends_with(kValues)) split[name.substr(0, name.size() - kValues.size())].second = {&tensor, file.get()};
     }
   }
-  facts.has_split_kv_b = !split.empty();
   for (const auto& [prefix, both] : split) {
     if (FindIn(files.parts, prefix + std::string(kWhole)).tensor) continue;  // some files have both forms
     const auto& [k_b, v_b] = both;
@@ -126,16 +134,16 @@ Result<GgufModel> OpenGgufModel(const std::string& path) {
                   "{}: tensors {}{} {} and {}{} {} are not one matrix [heads, rank, keys] and one "
                   "[heads, values, rank]",
                   path, name, kKeys, ShapeText(k), name, kValues, ShapeText(v));
-    const auto layer = SplitLayerName(prefix + "x", "blk.");
+    const auto layer = SplitLayerName(prefix + "x", kLayer);
     if (!layer) continue;
+    const std::string whole = fmt::format("model.layers.{}.self_attn.kv_b_proj.weight", layer->layer);
     for (size_t i = 0; i < files.parts.size(); ++i)
-      if (files.parts[i].get() == k_b.file)
-        renamed[i].emplace(fmt::format("model.layers.{}.self_attn.kv_b_proj.weight", layer->layer),
-                           JoinKvB(*k_b.tensor, *v_b.tensor, *k_b.file));
+      if (files.parts[i].get() == k_b.file &&
+          !renamed[i].emplace(whole, JoinKvB(*k_b.tensor, *v_b.tensor, *k_b.file)).second)
+        return Fail(Code::kDamaged, "{}: tensor {} is there under two names, {}{} among them", path, whole, name,
+                    kKeys);
   }
   for (const auto& file : files.parts) MINKE_TRY(file->file().Health());
-  GgufModel model;
-  MINKE_ASSIGN(model.config, ConfigOfGguf(files.metadata, facts, path));
   for (size_t i = 0; i < files.parts.size(); ++i) files.parts[i]->set_tensors(std::move(renamed[i]));
   MINKE_ASSIGN(model.checkpoint, Checkpoint::Of(path, std::move(files.parts)));
   return model;

@@ -23,4 +23,7 @@ struct GgufModel {
 // Errors: kNotFound, kDamaged, kUnsupported, each with file and key or tensor.
 Result<GgufModel> OpenGgufModel(const std::string& path);
 
+// The config.json alone, without putting tensors together. Errors: kDamaged, kUnsupported.
+Result<Json> ConfigOfGgufFiles(const GgufFiles& files, const std::string& path);
+
 }  // namespace minke

@@ -72,6 +72,7 @@ std::optional<LayerName> SplitLayerName(std::string_view name, std::string_view 
   LayerName split = {};
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), split.layer);
   if (error != std::errc() || split.layer < 0 || end == rest.data() + rest.size() || *end != '.') return std::nullopt;
+  if (rest[0] == '0' && end != rest.data() + 1) return std::nullopt;  // one name for one layer
   split.rest = rest.substr(static_cast<size_t>(end - rest.data()) + 1);
   return split;
 }

@@ -20,7 +20,8 @@ std::optional<CheckpointName> CheckpointNameOf(std::string_view gguf_name);
 // The other way, "blk.3.ffn_up_exps.weight" for any expert's up_proj; nothing for a tensor that GGUF has no name for.
 std::optional<std::string> GgufNameOf(std::string_view checkpoint_name);
 
-// "blk.12.attn_k_b.weight" -> 12 and "attn_k_b.weight"; nothing without that form. `prefix` is "blk.".
+// "blk.12.attn_k_b.weight" -> 12 and "attn_k_b.weight"; nothing without that form, or for "blk.012.". `prefix` is
+// "blk.".
 struct LayerName {
   int64_t layer;
   std::string_view rest;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <set>
 
 namespace minke {
@@ -11,29 +10,6 @@ namespace {
 constexpr int64_t kDefaultBlock = 128;      // FP8 files without a quantization_config
 constexpr float kScaleLimit = 0x1p120f;     // from here on the largest code, 448, overflows F32
 constexpr float kRowScaleLimit = 0x1p100f;  // of tiles, whose largest code * s^2 is 2^22
-
-// One element of a small tensor as F32; dtype is one that FloatsOf accepts.
-float ElementAt(const TensorRef& tensor, int64_t i) {
-  const std::byte* p = tensor.bytes.data() + i * ElementBytes(tensor.dtype);
-  const auto bits16 = [&] {
-    uint16_t bits;
-    std::memcpy(&bits, p, sizeof bits);
-    return bits;
-  };
-  switch (tensor.dtype) {
-    case DType::kBF16:
-      return BF16ToFloat(bits16());
-    case DType::kF16:
-      return F16ToFloat(bits16());
-    case DType::kF8E8M0:
-      return E8M0ToFloat(static_cast<uint8_t>(*p));
-    default: {
-      float value;
-      std::memcpy(&value, p, sizeof value);
-      return value;
-    }
-  }
-}
 
 // Walks LayerWeights::ForEachTensor; the first problem stays in `status` and later calls do nothing.
 class Loader {
@@ -127,7 +103,7 @@ class Loader {
       view.scales = reinterpret_cast<const float*>(tensor->bytes.data());  // 4-byte aligned: the parser checked
     } else {
       std::vector<float>& scales = weights_.converted_scales.emplace_back(static_cast<size_t>(count));
-      for (int64_t i = 0; i < count; ++i) scales[static_cast<size_t>(i)] = ElementAt(*tensor, i);
+      for (int64_t i = 0; i < count; ++i) scales[static_cast<size_t>(i)] = ValueAt(*tensor, i);
       view.scales = scales.data();
     }
     for (int64_t i = 0; i < count; ++i)
@@ -142,7 +118,7 @@ class Loader {
     MINKE_ASSIGN(const TensorRef* tensor, Find(name, {size}));
     MINKE_TRY(CheckFloatDtype(name, *tensor, /*accept_e8m0=*/false));
     floats.resize(static_cast<size_t>(size));
-    for (int64_t i = 0; i < size; ++i) floats[static_cast<size_t>(i)] = ElementAt(*tensor, i);
+    for (int64_t i = 0; i < size; ++i) floats[static_cast<size_t>(i)] = ValueAt(*tensor, i);
     return {};
   }
 

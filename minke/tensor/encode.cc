@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "minke/base/check.h"
 #include "minke/tensor/block.h"
@@ -27,6 +28,19 @@ void EncodeQ8_0(std::span<const float> x, std::byte* out) {
 }
 
 }  // namespace
+
+float LargestOf(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+      return std::nextafter(65520.0f, 0.0f);  // from 65520 on the nearest F16 is infinity
+    case DType::kBF16:
+      return 0x1.fefffep127f;  // from 0x1.ffp127 on the nearest BF16 is infinity
+    case DType::kQ8_0:
+      return 65504.0f * 127.0f;  // d is an F16
+    default:
+      return std::numeric_limits<float>::max();
+  }
+}
 
 void EncodeRow(DType dtype, std::span<const float> x, std::byte* out) {
   switch (dtype) {

@@ -235,6 +235,11 @@ class Reader {
       if (entry.bytes > data_bytes || entry.begin > data_bytes - entry.bytes)
         return Damaged("tensor {} has {} bytes at byte {} of the data, which has {}; was the file cut short?",
                        NameForMessage(entry.name), entry.bytes, entry.begin, data_bytes);
+      // Kernels load whole numbers; blocks lie as they lie.
+      if (const int64_t size = IsBlocked(entry.dtype) ? 1 : ElementBytes(entry.dtype);
+          (static_cast<int64_t>(start) + entry.begin) % size != 0)
+        return Damaged("tensor {} starts at byte {}, which is not a multiple of its numbers' {} bytes",
+                       NameForMessage(entry.name), static_cast<int64_t>(start) + entry.begin, size);
       TensorRef ref = {entry.dtype, std::move(entry.shape),
                        data.subspan(static_cast<size_t>(entry.begin), static_cast<size_t>(entry.bytes))};
       if (!contents_.tensors.emplace(entry.name, std::move(ref)).second)
@@ -257,64 +262,16 @@ class Reader {
   GgufContents contents_;
 };
 
-struct OpenedPart {
-  std::unique_ptr<TensorFile> file;
-  GgufMetadata metadata;
-};
-
-Result<OpenedPart> OpenPart(const std::string& path) {
-  MINKE_ASSIGN(MappedFile mapped, MappedFile::Open(path));
-  OpenedPart part;
-  part.file = std::make_unique<TensorFile>(std::move(mapped));
-  auto contents = ParseGguf(part.file->file().bytes(), path);
-  MINKE_TRY(part.file->file().Health());  // a header read as zeros deserves the true reason
-  if (!contents) return Fail(std::move(contents.error()));
-  part.file->set_tensors(std::move(contents->tensors));
-  part.metadata = std::move(contents->metadata);
-  return part;
-}
-
-constexpr int64_t kMaxParts = 99999;
-constexpr std::string_view kPartForm = "-00001-of-00001.gguf";
-
 }  // namespace
 
 Result<GgufContents> ParseGguf(std::span<const std::byte> file, std::string_view where) {
   return Reader(file, where).Read();
 }
 
-bool IsGgufPath(std::string_view path) { return path.ends_with(".gguf"); }
-
 std::optional<uint32_t> GgufTensorType(DType dtype) {
   for (const TensorType& type : kTensorTypes)
     if (type.dtype == dtype) return type.number;
   return std::nullopt;
-}
-
-Result<GgufFiles> OpenGguf(const std::string& path) {
-  MINKE_ASSIGN(OpenedPart given, OpenPart(path));
-  GgufFiles files;
-  const int64_t count = given.metadata.Int("split.count").value_or(1);
-  if (count <= 1) {
-    files.metadata = std::move(given.metadata);
-    files.parts.push_back(std::move(given.file));
-    return files;
-  }
-  if (count > kMaxParts) return Fail(Code::kDamaged, "{}: split.count is {}, more than {}", path, count, kMaxParts);
-  const std::string ending =
-      fmt::format("-{:05}-of-{:05}.gguf", given.metadata.Int("split.no").value_or(-1) + 1, count);
-  if (!path.ends_with(ending))
-    return Fail(Code::kDamaged, "{}: is a part of a split model, so its name must end with {}", path, ending);
-  const std::string stem = path.substr(0, path.size() - kPartForm.size());
-  for (int64_t i = 0; i < count; ++i) {
-    const std::string name = fmt::format("{}-{:05}-of-{:05}.gguf", stem, i + 1, count);
-    MINKE_ASSIGN(OpenedPart part, OpenPart(name));
-    if (part.metadata.Int("split.no") != i || part.metadata.Int("split.count") != count)
-      return Fail(Code::kDamaged, "{}: is not part {} of {} by its split.no and split.count", name, i + 1, count);
-    if (i == 0) files.metadata = std::move(part.metadata);
-    files.parts.push_back(std::move(part.file));
-  }
-  return files;
 }
 
 }  // namespace minke

@@ -39,12 +39,14 @@ class GgufMetadata {
   std::optional<double> Number(std::string_view key) const;  // that, or a float: an F32 as its shortest decimal says
   std::optional<bool> Bool(std::string_view key) const;
   std::optional<std::string_view> String(std::string_view key) const;
+  int64_t Count(std::string_view key) const;  // elements of an array, for judging them before they are copied; else 0
   std::optional<std::vector<std::string_view>> Strings(std::string_view key) const;
   std::optional<std::vector<int64_t>> Ints(std::string_view key) const;  // an array of integers or bools
 };
 
 // Shapes are row-major, so the reverse of the file's. Data of types other than F32, F16, BF16 and the blocks of block.h
-// is refused with the type's name.
+// is refused with the type's name. Numbers in F32, F16 and BF16 lie at multiples of
+// their size.
 struct GgufContents {
   GgufMetadata metadata;
   TensorMap tensors;

@@ -65,6 +65,11 @@ std::optional<std::string_view> GgufMetadata::String(std::string_view key) const
   return TextOf(found->second.bytes);
 }
 
+int64_t GgufMetadata::Count(std::string_view key) const {
+  const auto found = values.find(key);
+  return found == values.end() || found->second.type != GgufType::kArray ? 0 : found->second.count;
+}
+
 std::optional<std::vector<std::string_view>> GgufMetadata::Strings(std::string_view key) const {
   const auto found = values.find(key);
   if (found == values.end() || found->second.type != GgufType::kArray ||

@@ -4,11 +4,13 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
 #include "minke/base/thread_pool.h"
 #include "minke/tensor/block.h"
+#include "minke/tensor/encode.h"
 #include "minke/tensor/verify.h"
 
 namespace minke {
@@ -98,6 +100,8 @@ TEST(Gguf, MetadataAndTensors) {
     EXPECT_EQ(m.Bool("yes"), true);
     EXPECT_EQ(m.Strings("words"), (std::vector<std::string_view>{"a", "", "ccc"}));
     EXPECT_EQ(m.Ints("ids"), (std::vector<int64_t>{5, -6}));
+    EXPECT_EQ(m.Count("words"), 3);
+    EXPECT_EQ(m.Count("n") + m.Count("absent"), 0);
     for (const char* key : {"absent", "eps", "words", "general.architecture"}) EXPECT_FALSE(m.Int(key)) << key;
     EXPECT_FALSE(m.String("n") || m.Strings("ids") || m.Ints("words") || m.Number("words"));
     const TensorRef& blocks = gguf->tensors.find("blocks")->second;
@@ -141,6 +145,9 @@ TEST(Gguf, RefusesWhatItCannotBelieve) {
     return Start(1, 0).Tensor("t", std::move(dims), type, offset).Data(256);
   };
   ASSERT_TRUE(Parse(tensor({64}, 0, 0).text()));
+  // An alignment below that of the numbers.
+  ExpectRefused(Start(1, 1).Value("general.alignment", GgufType::kU32, 1u).Tensor("t", {3}, 0, 1).Data(256, 1),
+                Code::kDamaged, "not a multiple of its numbers' 4 bytes");
   ExpectRefused(tensor({64}, 0, 32), Code::kDamaged, "tensor t has 256 bytes at byte 32");
   ExpectRefused(tensor({64}, 0, uint64_t{1} << 61), Code::kDamaged, "tensor t has 256 bytes");
   ExpectRefused(tensor({64}, 0, uint64_t{1} << 63), Code::kDamaged, "beyond any file");
@@ -200,6 +207,30 @@ TEST_F(GgufParts, APartThatIsMissingOrAnothersIsNamed) {
   EXPECT_NE(OpenGguf(one).error().message.find("is not part 2 of 2"), std::string::npos);
   EXPECT_NE(OpenGguf(Write("other.gguf", Part(0, 2, "a"))).error().message.find("must end with -00001-of-00002.gguf"),
             std::string::npos);
+  Bytes many = Start(0, 2);
+  many.Value("split.no", GgufType::kI64, INT64_MAX).Value("split.count", GgufType::kU16, uint16_t{2}).Data(32);
+  EXPECT_NE(OpenGguf(Write("many.gguf", many)).error().message.find("split.no is missing"), std::string::npos);
+}
+
+TEST(TensorFile, ValueAtNeedsNoAlignment) {
+  std::vector<std::byte> bytes(1 + 8);
+  const float values[] = {1.5f, -2.0f};
+  std::memcpy(bytes.data() + 1, values, sizeof values);
+  const TensorRef tensor = {DType::kF32, {2}, std::span(bytes).subspan(1)};
+  EXPECT_EQ(ValueAt(tensor, 0), 1.5f);
+  EXPECT_EQ(ValueAt(tensor, 1), -2.0f);
+}
+
+TEST(Encode, LargestIsTheLastValueThatStaysFinite) {
+  for (const DType dtype : {DType::kF16, DType::kBF16, DType::kQ8_0}) {
+    std::vector<float> row(32, LargestOf(dtype));
+    std::vector<std::byte> bytes(static_cast<size_t>(RowBytes(dtype, 32)));
+    EncodeRow(dtype, row, bytes.data());
+    EXPECT_TRUE(std::isfinite(ValueAt({dtype, {32}, bytes}, 0))) << DTypeName(dtype);
+    for (float& value : row) value = std::nextafter(value, INFINITY) * 1.001f;
+    EncodeRow(dtype, row, bytes.data());
+    EXPECT_FALSE(std::isfinite(ValueAt({dtype, {32}, bytes}, 0))) << DTypeName(dtype);
+  }
 }
 
 TEST(GgufVerify, BlocksWithAScaleThatIsNotFinite) {

@@ -18,9 +18,10 @@ void PutText(std::string& out, std::string_view text) {
 }  // namespace
 
 void GgufWriter::Key(std::string_view key, GgufType type) {
+  const bool first = keys_.emplace(key).second;
+  MINKE_CHECK(first);
   PutText(values_, key);
   Put(values_, type);
-  ++num_values_;
 }
 
 void GgufWriter::Array(std::string_view key, GgufType type, size_t count) {
@@ -86,7 +87,7 @@ std::string GgufWriter::Header() const {
   std::string header = "GGUF";
   Put(header, uint32_t{3});
   Put(header, num_tensors_);
-  Put(header, num_values_);
+  Put(header, uint64_t{keys_.size()});
   header += values_;
   header += tensors_;
   header.append(static_cast<size_t>(GgufPadding(static_cast<int64_t>(header.size()))), '\0');

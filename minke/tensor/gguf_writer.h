@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@ namespace minke {
 
 inline constexpr int64_t kGgufAlignment = 32;  // of a tensor's data; zeros fill what is between
 
+// A key twice is our own bug: no reader takes such a file.
 class GgufWriter {
  public:
   void Int(std::string_view key, int64_t value);   // as U32, which every reader takes
@@ -33,7 +35,8 @@ class GgufWriter {
   void Array(std::string_view key, GgufType type, size_t count);
 
   std::string values_, tensors_;
-  uint64_t num_values_ = 0, num_tensors_ = 0;
+  std::set<std::string, std::less<>> keys_;
+  uint64_t num_tensors_ = 0;
   int64_t offset_ = 0;
 };
 

@@ -25,6 +25,9 @@ struct TensorRef {
 };
 using TensorMap = std::map<std::string, TensorRef, std::less<>>;
 
+// Number `i` of a tensor as F32, whatever its alignment; 0 for types that are no floats, or tiles.
+float ValueAt(const TensorRef& tensor, int64_t i);
+
 std::string ShapeText(std::span<const int64_t> shape);  // "[80, 192]", for messages
 
 // A name from a file as an error message may show it: one line, no control characters, not endless.

@@ -89,33 +89,6 @@ void ScanRange(const TensorRef& tensor, int64_t begin, int64_t end, ValueRule ru
   }
 }
 
-template <class T>
-T At(const TensorRef& tensor, int64_t i) {
-  return reinterpret_cast<const T*>(tensor.bytes.data())[i];
-}
-
-float ValueAt(const TensorRef& tensor, int64_t i) {
-  if (IsBlocked(tensor.dtype))
-    return BlockValue(tensor.dtype, tensor.bytes.data() + i / BlockCols(tensor.dtype) * BlockBytes(tensor.dtype),
-                      i % BlockCols(tensor.dtype));
-  switch (tensor.dtype) {
-    case DType::kF64:
-      return static_cast<float>(At<double>(tensor, i));
-    case DType::kF32:
-      return At<float>(tensor, i);
-    case DType::kF16:
-      return F16ToFloat(At<uint16_t>(tensor, i));
-    case DType::kBF16:
-      return BF16ToFloat(At<uint16_t>(tensor, i));
-    case DType::kF8E4M3:
-      return E4M3ToFloat(At<uint8_t>(tensor, i));
-    case DType::kF8E8M0:
-      return E8M0ToFloat(At<uint8_t>(tensor, i));
-    default:
-      return 0;
-  }
-}
-
 }  // namespace
 
 std::optional<BadValues> FindBadValues(const TensorRef& tensor, ValueRule rule, ThreadPool& pool) {
