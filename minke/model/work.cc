@@ -75,7 +75,9 @@ struct ProductLister {
     const bool expert = name.starts_with("mlp.experts.");
     const int64_t x_rows = expert ? std::max<int64_t>(1, std::llround(use.rows / use.reads)) : all_rows;
     if (name != "self_attn.kv_b_proj.weight") {
-      Add({.dtype = w.dtype, .rows = rows, .cols = cols, .x_rows = x_rows, .times = use.reads});
+      if (name.ends_with(".up_proj.weight")) return;  // goes with gate_proj, as in ffn.cc
+      const int64_t together = name.ends_with(".gate_proj.weight") ? 2 : 1;
+      Add({.dtype = w.dtype, .rows = together * rows, .cols = cols, .x_rows = x_rows, .times = use.reads});
       return;
     }
     const int64_t tile = std::min(x_rows, kAttentionTile);
