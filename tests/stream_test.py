@@ -30,9 +30,9 @@ def with_the_least_memory(*args):
         if result.returncode == 0:
             return result, said
         assert result.returncode == 6, result.stderr
-        assert result.stderr.count("\n") == 1, result.stderr
-        said.append(result.stderr)
-        memory = re.search(r"(?:need|more than) ([0-9.]+) MB", result.stderr)[1] + "M"
+        said += [line for line in result.stderr.splitlines() if "--memory" in line]
+        assert result.stderr.endswith(said[-1] + "\n"), result.stderr
+        memory = re.search(r"(?:need|more than) ([0-9.]+) MB", said[-1])[1] + "M"
     raise AssertionError(said)
 
 
@@ -47,7 +47,7 @@ def test_same_bytes_with_the_least_memory(model, threads, folders, tmp_path):
     source = tmp_path / "ids.safetensors"
     result, said = with_the_least_memory("score", folder, *flags, *mtp, "--ids", source, "--greedy", 24, "--json",
                                          "--out", tmp_path / "small.safetensors")
-    assert len(said) == 3 and [line.endswith("a shorter --context\n") for line in said] == [False, False, True], said
+    assert len(said) == 3 and [line.endswith("a shorter --context") for line in said] == [False, False, True], said
     small = support.load_file(tmp_path / "small.safetensors")
     assert small["logits"].tobytes() == whole["logits"].tobytes()
     assert small["greedy_ids"].tobytes() == whole["greedy_ids"].tobytes()
@@ -95,8 +95,8 @@ def test_run_and_bench_say_how_the_experts_came(tmp_path):
 def test_a_chunk_shrinks_until_the_stated_memory_is_enough(tmp_path):
     ids = tmp_path / "ids.safetensors"
     support.save_file({"input_ids": np.arange(200) * 31 % 180}, ids)
-    result, said = with_the_least_memory("score", support.NANO, "--ids", ids, "--json")
-    assert len(said) == 2 and json.loads(result.stdout)["experts"]["needed"] > 0, said
+    _, said = with_the_least_memory("score", support.NANO, "--ids", ids)
+    assert len(said) == 2, said
 
 
 @pytest.mark.parametrize("verb", ["score", "bench"])
@@ -116,7 +116,7 @@ def test_a_limit_holds_without_experts_and_counts_what_gguf_has_in_parts(verb, t
 
 def test_bench_with_two_attentions_refuses_with_what_both_need():
     args = ["bench", support.NANO, "-d", 0, "-p", 8, "-n", 4, "--batch", 1, "-r", 1, "--attention", "dsa,dense"]
-    result = support.minke(*args, "--memory", "3M", check=False)
+    result = support.minke(*args, "--memory", "2.4M", check=False)
     assert result.returncode == 6 and not re.search(r"-\d", result.stderr), result.stderr
     _, said = with_the_least_memory(*args)
     assert len(said) == 2, said

@@ -105,10 +105,9 @@ class Runner {
 
  private:
   Result<BenchPlan> Plan() const {
-    BenchLimits limits{
-        .positions = model_.config().max_position_embeddings,
-        .page_bytes = PageBytes(),
-        .available_bytes = AvailableMemoryBytes()};
+    BenchLimits limits{.positions = model_.config().max_position_embeddings,
+                       .page_bytes = PageBytes(),
+                       .available_bytes = AvailableMemoryBytes()};
     for (const Attention attention : options_.attentions)
       limits.fixed_bytes += Forward::ScratchBytes(model_, static_cast<int>(options_.threads.back()),
                                                   MakeForwardOptions(options_, attention, Positions(limits.positions)));

@@ -114,7 +114,7 @@ Status Inspect(const InspectFlags& flags, CliContext& context) {
     fits = RequireFit(fit, path.name);
     if (flags.memory > 0) {  // what the disk adds depends on which experts the text asks for
       report["speed"] = nullptr;
-      fit_text += "speed is not predicted with --memory, it depends on the experts read: minke bench --memory measures it\n";
+      fit_text += "speed is not predicted with --memory: the experts that are read decide; minke bench measures it\n";
     } else {
       MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
       MINKE_ASSIGN(const auto pool, ThreadPool::Create(context.ThreadCount()));
@@ -144,7 +144,8 @@ void AddInspectCommand(FlagSet program, CliContext& context) {
   verb.Switch("--verify", flags->verify, "Read every byte: NaN, infinity and scales that are not positive");
   verb.Number("--fit", flags->fit, 1, int64_t{1} << 40,
               "Memory for one sequence of this many tokens, and speed; exit 6 if the machine lacks it");
-  verb.Bytes("--memory", flags->memory, "With --fit: what a limit of this size, as in 8G, would hold of the experts; without a speed");
+  verb.Bytes("--memory", flags->memory,
+             "With --fit: what a limit of this size, as in 8G, would hold of the experts; no speed then");
   AddDepthFlag(verb, flags->depths);
   verb.Switch("--tensors", flags->tensors, "List every tensor");
   verb.Switch("--json", flags->json, "One JSON object");

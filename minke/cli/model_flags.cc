@@ -23,7 +23,8 @@ void AddLoadFlags(FlagSet verb, ModelFlags& flags) {
       "--memory", flags.memory,
       "Memory for all there is, as in 8G or 500MiB: experts that do not fit are read from disk when they are used");
   verb.Choice("--huge-pages", flags.huge_pages, {"off", "auto", "on"},
-              "For weights that are read (--load, --memory): none (default), transparent ones, or reserved ones (on, vm.nr_hugepages)");
+              "For weights that --load or --memory reads: none (default), transparent ones, or reserved ones (on, "
+              "vm.nr_hugepages)");
 }
 
 void AddCacheFlags(FlagSet verb, CacheFlags& flags) {
