@@ -155,7 +155,8 @@ class Projection:
         if not depth:
             return weights
         read, flop = attention_work(row)
-        share = min(1.0, flop / (row["least_attention_ms"] / 1000) / self.peaks["f32_flop_per_s"])
+        least_s = row["least_attention_ms"] / 1000
+        share = min(1.0, flop / least_s / self.peaks["f32_flop_per_s"]) if least_s > 0 else 1.0
         return weights + LAYERS * max(read / self.server_rate, flop / (flop_rate * share))
 
     def assumptions(self):
