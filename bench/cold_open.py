@@ -6,7 +6,7 @@
 By turns: the disk alone, --load direct, --load read and --load mmap, each on files that were dropped from the page
 cache. What counts is the whole run of `minke score` on one token, from the start of the program to its end, over the
 bytes of the weights; mmap reads only what one token needs, so its speed is that of its own bytes, taken from
-/proc/self/io of the child. --layers N leaves out the layers behind (by a config.json beside links to the same files),
+ru_inblock of the child. --layers N leaves out the layers behind (by a config.json beside links to the same files),
 for a machine whose memory does not hold the whole model. Ends with 1 below 70 %.
 """
 

@@ -88,10 +88,10 @@ def summarise(reports, few, attention):
             turns = attention[depth]
             row["attention_ms"] = turns[f"{form}_ms"]
             least = turns[f"least_{form}_step_ms"] - turns["least_step_at_0_ms"]  # sound where both had a quiet turn
-            row["least_attention_ms"] = min(least, row["attention_ms"]) if least > 0 else row["attention_ms"]
+            row["least_attention_ms"] = least_attention(least, row["attention_ms"])
         else:
             row["attention_ms"] = row["ms_per_token"] - table[phase, form, 0]["ms_per_token"]
-            row["least_attention_ms"] = row["least_ms"] - table[phase, form, 0]["least_ms"]
+            row["least_attention_ms"] = least_attention(row["least_ms"] - table[phase, form, 0]["least_ms"], row["attention_ms"])
     for form in ("dsa", "dense"):
         table["decode", form, 0]["least_ms"] = min([table["decode", form, 0]["least_ms"],
                                                     *(turns["least_step_at_0_ms"] for turns in attention.values())])
@@ -102,9 +102,14 @@ def summarise(reports, few, attention):
         own, least_own = row["ms_per_token"] - few_rest["ms_per_token"], row["least_ms"] - few_rest["least_ms"]
         table[phase, form, depth] = row | {
             "attention_ms": own, "ms_per_token": rest["ms_per_token"] + own, "roofline": None,
-            "least_attention_ms": least_own, "least_ms": rest["least_ms"] + least_own, "most_ms": rest["most_ms"] + own,
+            "least_attention_ms": least_attention(least_own, own), "least_ms": rest["least_ms"] + least_own, "most_ms": rest["most_ms"] + own,
             "bytes_per_token": row["bytes_per_token"] | {"weights": rest["bytes_per_token"]["weights"]}}
     return table
+
+
+def least_attention(least, median):
+    """The least time where it can be one: a difference of two least times, each from a round of its own, may be none."""
+    return min(least, median) if least > 0 else median
 
 
 def peaks_of(reports):
@@ -150,7 +155,8 @@ class Projection:
         if not depth:
             return weights
         read, flop = attention_work(row)
-        share = min(1.0, flop / (row["least_attention_ms"] / 1000) / self.peaks["f32_flop_per_s"])
+        least_s = row["least_attention_ms"] / 1000
+        share = min(1.0, flop / least_s / self.peaks["f32_flop_per_s"]) if least_s > 0 else 1.0
         return weights + LAYERS * max(read / self.server_rate, flop / (flop_rate * share))
 
     def assumptions(self):
@@ -180,7 +186,8 @@ def print_report(table, peaks, reports, projection):
     for phase, form, depth in sorted(table, key=lambda k: (k[0] == "prefill", k[2], k[1] == "dense")):
         row = table[phase, form, depth]
         read, flop = attention_work(row)
-        if depth:
+        row["attention_roofline"] = None
+        if depth and row["least_attention_ms"] > 0:  # a difference of two times: noise may be larger than it
             row["attention_roofline"] = max(read / peaks["memory_bytes_per_s"], flop / peaks["f32_flop_per_s"]) / (
                 row["least_attention_ms"] / 1000)
         row["here_tokens_per_s"] = 1 / projection.here(phase, form, depth)
@@ -190,7 +197,7 @@ def print_report(table, peaks, reports, projection):
             f"({row['least_ms']:.1f}..{row['most_ms']:.1f}, {row['rounds']})",
             f"{100 * row['roofline']:.0f} %" if row["roofline"] else "sum", row["bound_by"],
             f"{row['attention_ms']:.1f} ({row['least_attention_ms']:.1f})" if depth else "",
-            f"{100 * row['attention_roofline']:.0f} %" if depth else "", f"{row['here_tokens_per_s']:.3f}",
+            f"{100 * row['attention_roofline']:.0f} %" if row["attention_roofline"] else "", f"{row['here_tokens_per_s']:.3f}",
             f"{row['server_tokens_per_s']:.2f}"))
     print(projection.assumptions())
 

@@ -55,6 +55,10 @@ def test_work_is_what_nano_has():
     assert work[1024, "dense"][0]["latents"] == 4 * 1025 * 64 * 4
     assert work[1024, "dense"][0]["index_keys"] == 0
     assert work[1024, "dense"][1]["attention"] == 4 * 1025 * 2 * 4 * (2 * 48 + 16)
+    in_8_bits = json.loads(bench("-d", "1k", "-p", 0, "-n", 1, "-r", 1, "-t", 1, "-q", "--batch", 1, "--attention", "dense",
+                                 "--cache-type", "int8", "--json").stdout)["rows"][0]["flop_per_token"]
+    assert in_8_bits["in_8_bits"] == work[1024, "dense"][1]["attention"] and in_8_bits["attention"] == 0
+    assert work[1024, "dense"][1]["in_8_bits"] == 0
 
 
 def test_the_table_and_the_cost():

@@ -16,12 +16,12 @@ KINDS = [Kind.F32, Kind.F16, Kind.BF16, Kind.Q8_0, Kind.Q4_0, Kind.Q5_0, Kind.Q5
 IDS = np.arange(1, 60)
 
 
-def wide_model():
+def wide_model(**changes):
     """A deepseek_v32 whose rows hold whole blocks of 256."""
     config, _ = gguf_files.read(support.GOLDEN / "v32")
     config |= dict(hidden_size=256, intermediate_size=256, moe_intermediate_size=256, q_lora_rank=256, kv_lora_rank=256,
                    num_attention_heads=4, qk_nope_head_dim=32, v_head_dim=64, num_hidden_layers=2, n_routed_experts=4,
-                   n_group=2, topk_group=1, vocab_size=192)
+                   n_group=2, topk_group=1, vocab_size=192) | changes
     c, random = config, np.random.default_rng(1)
     d, heads, e = c["hidden_size"], c["num_attention_heads"], c["n_routed_experts"]
     tensors = {"model.embed_tokens.weight": (c["vocab_size"], d), "lm_head.weight": (c["vocab_size"], d), "model.norm.weight": (d,)}

@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pytest
 
+import gguf_files
+import gguf_test
 import support
 
 # Weights as shipped in BF16 and FP8, and in minke's own blocks; v32_mtp and nano draft as well.
@@ -19,12 +21,19 @@ def folders(tmp_path_factory):
     return {"nano": support.NANO, "nano-q8": q8, "v32_fp8": support.GOLDEN / "v32_fp8", "v32_mtp": support.GOLDEN / "v32_mtp"}
 
 
-def least_memory(folder, *flags):
-    """What the program says it needs when it is given next to nothing."""
-    result = support.minke("score", folder, *flags, "--memory", "1K", check=False)
-    assert result.returncode == 6, result.stderr
-    assert result.stderr.count("\n") == 1, result.stderr
-    return float(re.search(r"need ([0-9.]+) MB", result.stderr)[1])
+def with_the_least_memory(*args):
+    """(result, what was said) of a run that is given what it says it needs: first for what always stays, then with what a
+    step takes, then where continuing needs more than scoring does. A number that is said has to be enough for its step."""
+    memory, said = "1K", []
+    for _ in range(4):
+        result = support.minke(*args, "--memory", memory, check=False)
+        if result.returncode == 0:
+            return result, said
+        assert result.returncode == 6, result.stderr
+        said += [line for line in result.stderr.splitlines() if "--memory" in line]
+        assert result.stderr.endswith(said[-1] + "\n"), result.stderr
+        memory = re.search(r"(?:need|more than) ([0-9.]+) MB", said[-1])[1] + "M"
+    raise AssertionError(said)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -36,15 +45,9 @@ def test_same_bytes_with_the_least_memory(model, threads, folders, tmp_path):
     mtp = ["--mtp", "on"] if model in ("nano", "nano-q8", "v32_mtp") else []
     whole = support.score(tmp_path, folder, ids, *flags, "--greedy", 24)
     source = tmp_path / "ids.safetensors"
-    # Scoring and continuing need different amounts: the larger is the least for both.
-    need = least_memory(folder, *flags, "--ids", source)
-    for extra in range(40):
-        memory = f"{need + 0.5 * extra:.2f}M"
-        result = support.minke("score", folder, *flags, *mtp, "--ids", source, "--greedy", 24, "--memory", memory, "--json",
-                               "--out", tmp_path / "small.safetensors", check=False)
-        if result.returncode == 0:
-            break
-        assert result.returncode == 6, result.stderr
+    result, said = with_the_least_memory("score", folder, *flags, *mtp, "--ids", source, "--greedy", 24, "--json",
+                                         "--out", tmp_path / "small.safetensors")
+    assert len(said) == 3 and [line.endswith("a shorter --context") for line in said] == [False, False, True], said
     small = support.load_file(tmp_path / "small.safetensors")
     assert small["logits"].tobytes() == whole["logits"].tobytes()
     assert small["greedy_ids"].tobytes() == whole["greedy_ids"].tobytes()
@@ -65,12 +68,14 @@ def test_weights_that_are_read_give_the_same_bytes(load, huge_pages, tmp_path):
 def test_wrong_use_and_what_inspect_says(tmp_path):
     ids = tmp_path / "ids.safetensors"
     support.save_file({"input_ids": np.arange(4)}, ids)
-    for flags, code in [(["--memory", "8X"], 2), (["--memory", "1G", "--load", "mmap"], 2), (["--load", "fast"], 2)]:
+    for flags, code in [(["--memory", "8X"], 2), (["--memory", "1G", "--load", "mmap"], 2), (["--load", "fast"], 2),
+                        (["--huge-pages", "auto"], 2), (["--huge-pages", "on", "--load", "mmap"], 2)]:
         result = support.minke("score", support.NANO, "--ids", ids, *flags, check=False)
         assert result.returncode == code, (flags, result.stderr)
         assert result.stderr.count("\n") == 1, result.stderr
     text = support.minke("inspect", support.NANO, "--fit", 64, "--memory", "30M").stdout
-    assert "experts     32 of 32 at once" in text, text
+    assert "experts     32 of 32 at once" in text and "speed is not predicted" in text and "tokens/s" not in text, text
+    assert support.minke("inspect", support.NANO, "--memory", "30M", check=False).returncode == 2
     assert support.minke("inspect", support.NANO, "--fit", 64, "--memory", "1M", check=False).returncode == 6
 
 
@@ -85,3 +90,33 @@ def test_run_and_bench_say_how_the_experts_came(tmp_path):
         assert experts["disk_bytes_per_s"] > 0 and experts["needed"] > 0, row
         assert experts["share_of_disk"] == pytest.approx(
             experts["missed_bytes"] / experts["disk_bytes_per_s"] / experts["seconds"]), row
+
+
+def test_a_chunk_shrinks_until_the_stated_memory_is_enough(tmp_path):
+    ids = tmp_path / "ids.safetensors"
+    support.save_file({"input_ids": np.arange(200) * 31 % 180}, ids)
+    _, said = with_the_least_memory("score", support.NANO, "--ids", ids)
+    assert len(said) == 2, said
+
+
+@pytest.mark.parametrize("verb", ["score", "bench"])
+def test_a_limit_holds_without_experts_and_counts_what_gguf_has_in_parts(verb, tmp_path):
+    config, tensors = gguf_test.wide_model(first_k_dense_replace=2)
+    model, ids = tmp_path / "model.gguf", tmp_path / "ids.safetensors"
+    gguf_files.write(model, config, tensors)
+    support.save_file({"input_ids": np.arange(20)}, ids)
+    weights = sum(array.nbytes for array in tensors.values())
+    fit = json.loads(support.minke("inspect", model, "--fit", 64, "--json").stdout)["fit"]
+    assert fit["weight_bytes"] < weights < fit["weight_bytes"] + fit["owned_bytes"] == fit["needed_bytes"] - fit["cache_bytes"] - fit["scratch_bytes"], fit
+    args = {"score": ["--ids", ids, "--context", 64], "bench": ["-d", 0, "-p", 8, "-n", 4, "--batch", 1, "-r", 1]}
+    _, said = with_the_least_memory(verb, model, *args[verb])
+    assert len(said) == 2, said
+    assert float(re.search(r"weights of every token take ([0-9.]+) MB", said[0])[1]) * 1e6 > weights, said
+
+
+def test_bench_with_two_attentions_refuses_with_what_both_need():
+    args = ["bench", support.NANO, "-d", 0, "-p", 8, "-n", 4, "--batch", 1, "-r", 1, "--attention", "dsa,dense"]
+    result = support.minke(*args, "--memory", "2.4M", check=False)
+    assert result.returncode == 6 and not re.search(r"-\d", result.stderr), result.stderr
+    _, said = with_the_least_memory(*args)
+    assert len(said) == 2, said

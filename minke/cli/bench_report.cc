@@ -54,7 +54,7 @@ Json BenchRowJson(const BenchRow& row, const BenchSubject& subject, double usd_p
                  {"latents", row.work.latent_bytes / row.num_tokens()}}},
                {"flop_per_token",
                 {{"weights", row.work.weight_flop / row.num_tokens()},
-                 {"weights_in_tiles", row.work.tile_op / row.num_tokens()},
+                 {"in_8_bits", row.work.i8_op / row.num_tokens()},
                  {"index_scores", row.work.index_flop / row.num_tokens()},
                  {"attention", row.work.attention_flop / row.num_tokens()}}}};
   if (row.experts.needed > 0) {

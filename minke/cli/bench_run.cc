@@ -92,7 +92,7 @@ class Runner {
       : model_(model), kernels_(kernels), options_(options), watcher_(watcher) {}
 
   Result<BenchReport> Run() {
-    const BenchPlan plan = Plan();
+    MINKE_ASSIGN(const BenchPlan plan, Plan());
     report_.skipped = plan.skipped;
     if (plan.points.empty()) {
       const BenchSkip& first = plan.skipped.front();
@@ -104,34 +104,36 @@ class Runner {
   }
 
  private:
-  BenchPlan Plan() const {
-    BenchLimits limits{
-        .positions = model_.config().max_position_embeddings,
-        .page_bytes = model_.cache_layout(options_.cache).page_floats() * static_cast<int64_t>(sizeof(float)),
-        .available_bytes = AvailableMemoryBytes()};
+  Result<BenchPlan> Plan() const {
+    BenchLimits limits{.positions = model_.config().max_position_embeddings,
+                       .page_bytes = PageBytes(),
+                       .available_bytes = AvailableMemoryBytes()};
     for (const Attention attention : options_.attentions)
       limits.fixed_bytes += Forward::ScratchBytes(model_, static_cast<int>(options_.threads.back()),
                                                   MakeForwardOptions(options_, attention, Positions(limits.positions)));
-    // Each attention has experts of its own.
-    if (model_.streams_experts())
-      limits.available_bytes =
-          std::min(limits.available_bytes, model_.memory_bytes() - model_.resident_bytes() -
-                                               std::ssize(options_.attentions) * model_.least_expert_bytes());
+    if (model_.memory_bytes() > 0) {
+      const int64_t positions = options_.depths.front() + std::max(options_.prompt_tokens, options_.decode_tokens);
+      const int64_t smallest = options_.batches.front() * PagePool::PagesFor(std::min(limits.positions, positions));
+      MINKE_TRY(model_.ExpertBytes(limits.fixed_bytes + smallest * limits.page_bytes, Caches()));
+      limits.available_bytes = std::min(limits.available_bytes, model_.memory_bytes() - model_.resident_bytes() -
+                                                                    Caches() * model_.least_expert_bytes());
+    }
     return PlanBench(options_, limits);
   }
+  int64_t PageBytes() const {
+    return model_.cache_layout(options_.cache).page_floats() * static_cast<int64_t>(sizeof(float));
+  }
+  int64_t Caches() const { return std::ssize(options_.attentions); }  // each has experts of its own
 
   // For the experts of one attention: what activations and the largest cache of the plan leave.
   Result<int64_t> ExpertBytes(const BenchPlan& plan, int threads) const {
     int64_t other = 0;
     for (const BenchPoint& point : plan.points)
-      other =
-          std::max(other, point.batch * PagePool::PagesFor(point.positions) *
-                              model_.cache_layout(options_.cache).page_floats() * static_cast<int64_t>(sizeof(float)));
+      other = std::max(other, point.batch * PagePool::PagesFor(point.positions) * PageBytes());
     for (const Attention attention : options_.attentions)
       other += Forward::ScratchBytes(
           model_, threads, MakeForwardOptions(options_, attention, Positions(model_.config().max_position_embeddings)));
-    MINKE_ASSIGN(const int64_t bytes, model_.ExpertBytes(other));
-    return std::max(model_.least_expert_bytes(), bytes / std::ssize(options_.attentions));
+    return model_.ExpertBytes(other, Caches());
   }
 
   // All that will run, for the progress.

@@ -41,7 +41,7 @@ Result<Fit> MeasureFit(const Model& model, int64_t context, int num_threads, int
   const RoutedExperts routed = CountRoutedExperts(model);
   const int64_t pages = (context + kPageTokens - 1) / kPageTokens;
   return Fit{.context = context,
-             .weight_bytes = model.checkpoint().total_bytes(),
+             .weight_bytes = model.checkpoint().total_bytes() - model.checkpoint().owned_bytes(),
              .owned_bytes = OwnedWeightBytes(model),
              .cache_bytes = pages * model.cache_layout().page_floats() * static_cast<int64_t>(sizeof(float)),
              .scratch_bytes = Forward::ScratchBytes(model, num_threads, forward),
@@ -67,7 +67,7 @@ Json FitJson(const Fit& fit) {
                       {"expert_layers", fit.experts.layers},
                       {"expert_bytes", fit.experts.largest},
                       {"expert_slots", fit.expert_slots()},
-                      {"fits", fit.expert_slots() >= fit.least_slots}};
+                      {"fits", fit.fits_limit()}};
   return json;
 }
 
@@ -96,7 +96,7 @@ std::string FitText(const Fit& fit) {
 
 Status RequireFit(const Fit& fit, std::string_view model_name) {
   if (fit.memory_bytes > 0) {
-    if (fit.expert_slots() >= fit.least_slots) return {};
+    if (fit.fits_limit()) return {};
     return Fail(Code::kNoMemory,
                 "{}: --memory {} is not enough at {} tokens: {} are always there, and {} experts need {}", model_name,
                 BytesText(fit.memory_bytes), fit.context, BytesText(fit.resident_bytes()), fit.least_slots,

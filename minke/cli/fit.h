@@ -20,7 +20,7 @@ std::string CountText(int64_t count);
 struct Fit {
   int64_t context = 0;        // tokens
   int64_t weight_bytes = 0;   // mapped from the files; taken by the page cache, given back under pressure
-  int64_t owned_bytes = 0;    // norms and converted scales
+  int64_t owned_bytes = 0;    // norms, converted scales: OwnedWeightBytes
   int64_t cache_bytes = 0;    // latents and index keys of `context` tokens, in whole pages
   int64_t scratch_bytes = 0;  // activations of the engine's batch
   int64_t available_bytes = 0;
@@ -34,6 +34,7 @@ struct Fit {
     const int64_t left = memory_bytes - resident_bytes();
     return left <= 0 || experts.count == 0 ? 0 : std::min(left / experts.largest, experts.count);
   }
+  bool fits_limit() const { return resident_bytes() + least_slots * experts.largest <= memory_bytes; }
   int64_t private_bytes() const { return owned_bytes + cache_bytes + scratch_bytes; }
   int64_t needed_bytes() const { return weight_bytes + private_bytes(); }
   bool fits() const { return needed_bytes() <= available_bytes; }

@@ -65,6 +65,8 @@ TEST(Fit, ALimitHoldsWhatStaysAndSomeExperts) {
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code, Code::kNoMemory);
   EXPECT_NE(status.error().message.find("4 experts need"), std::string::npos) << status.error().message;
+  const Fit dense{.weight_bytes = 1000, .memory_bytes = 999};  // without experts the limit holds too
+  EXPECT_FALSE(RequireFit(dense, "dense"));
 }
 
 }  // namespace

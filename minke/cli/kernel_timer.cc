@@ -135,7 +135,7 @@ double KernelTimer::MeasureProduct(const Product& p) {
 double KernelTimer::MeasureMatrix(const Product& p) {
   ThreadPool& pool = PoolFor(p.x_rows, p.head);
   const bool tiled = IsTiled(p.dtype);
-  const int64_t blocks = ColTiles(p.cols), unit = tiled ? kTileRows : 1;
+  const int64_t blocks = ColTiles(p.cols);
   const double most =
       std::min(kMostMultiplyAdds / static_cast<double>(p.cols * p.x_rows),
                static_cast<double>(weights_.size()) / static_cast<double>(BytesOf(p, kTileRows)) * kTileRows);
@@ -148,9 +148,9 @@ double KernelTimer::MeasureMatrix(const Product& p) {
         for (int64_t r = begin; r < end; ++r)
           kernels_.quantize_x(x_.data() + r * p.cols, p.cols, codes_.data() + r * blocks);
       });
-    pool.ForRanges((rows + unit - 1) / unit, std::max<int64_t>(1, kGrainMultiplyAdds / (p.x_rows * p.cols * unit)),
+    pool.ForRanges(RowTiles(rows), std::max<int64_t>(1, kGrainMultiplyAdds / (p.x_rows * p.cols * kTileRows)),
                    [&](int64_t first, int64_t last, int) {
-                     const int64_t begin = first * unit, end = std::min(last * unit, rows);
+                     const int64_t begin = first * kTileRows, end = std::min(last * kTileRows, rows);
                      float* y = y_.data() + begin;
                      if (tiled) {
                        kernels_.matmul_tiles(codes_.data(), blocks, p.x_rows, w, begin, end, y, rows);

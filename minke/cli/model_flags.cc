@@ -23,7 +23,8 @@ void AddLoadFlags(FlagSet verb, ModelFlags& flags) {
       "--memory", flags.memory,
       "Memory for all there is, as in 8G or 500MiB: experts that do not fit are read from disk when they are used");
   verb.Choice("--huge-pages", flags.huge_pages, {"off", "auto", "on"},
-              "For weights that are read: none (default), transparent ones, or reserved ones (on, vm.nr_hugepages)");
+              "For weights that --load or --memory reads: none (default), transparent ones, or reserved ones (on, "
+              "vm.nr_hugepages)");
 }
 
 void AddCacheFlags(FlagSet verb, CacheFlags& flags) {
@@ -81,6 +82,9 @@ Result<ModelOptions> ModelFlags::model_options() const {
   if (memory > 0 && load == "mmap")
     return Fail(Code::kInvalidArgument, "--memory with --load mmap: mapped weights take what the system gives: {}",
                 "use --load direct or read");
+  if (huge_pages != "off" && memory == 0 && (load.empty() || load == "mmap"))
+    return Fail(Code::kInvalidArgument, "--huge-pages {} with mapped weights does nothing: use --load direct or read",
+                huge_pages);
   const bool direct = load == "direct" || (load.empty() && memory > 0);
   return ModelOptions{.load = direct           ? Load::kDirect
                               : load == "read" ? Load::kRead

@@ -108,7 +108,7 @@ Peaks MeasurePeaks(const KernelSet* kernels, ThreadPool& pool, int64_t available
 
 RooflineTime LeastTime(const Work& work, const Peaks& peaks) {
   return {.memory_s = work.bytes() / peaks.memory_bytes_per_s,
-          .compute_s = work.flop() / peaks.f32_flop_per_s + work.tile_op / peaks.i8_op_per_s};
+          .compute_s = work.flop() / peaks.f32_flop_per_s + work.i8_op / peaks.i8_op_per_s};
 }
 
 Json PeaksJson(const Peaks& peaks) {

@@ -37,7 +37,7 @@ TEST(Peaks, TheLongerOfMemoryAndArithmeticIsTheLeastTime) {
   const RooflineTime computed = LeastTime({.weight_bytes = 100, .weight_flop = 1000, .attention_flop = 500}, peaks);
   EXPECT_DOUBLE_EQ(computed.seconds(), 1.5);
   EXPECT_FALSE(computed.memory_bound());
-  EXPECT_DOUBLE_EQ(LeastTime({.weight_flop = 1000, .tile_op = 4000}, peaks).seconds(), 2);  // one after the other
+  EXPECT_DOUBLE_EQ(LeastTime({.weight_flop = 1000, .i8_op = 4000}, peaks).seconds(), 2);  // one after the other
 }
 
 }  // namespace

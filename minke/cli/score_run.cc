@@ -40,10 +40,12 @@ Result<std::unique_ptr<ScoreRunner>> ScoreRunner::Create(const Model& model, con
   const CacheLayout layout = model.cache_layout(options.cache);
   const double cache_bytes = static_cast<double>(num_pages) * static_cast<double>(layout.page_floats()) * sizeof(float);
   const auto scratch_bytes = [&] { return Forward::ScratchBytes(model, pool.num_threads(), forward); };
-  if (model.streams_experts()) {
-    // Activations beside experts: smaller steps, and the memory for more experts.
-    const int64_t most = (model.memory_bytes() - model.resident_bytes()) / 4;
-    while (options.chunk == 0 && chunk > 1 && scratch_bytes() > most) set_chunk(chunk / 2);
+  if (model.memory_bytes() > 0) {
+    // Activations beside experts: smaller steps, and the memory for more experts. What is too little for the smallest
+    // step is refused with what that one needs.
+    const int64_t left =
+        model.memory_bytes() - model.resident_bytes() - model.least_expert_bytes() - static_cast<int64_t>(cache_bytes);
+    while (options.chunk == 0 && chunk > 1 && scratch_bytes() > left / 4) set_chunk(chunk / 2);
     MINKE_ASSIGN(forward.expert_bytes, model.ExpertBytes(static_cast<int64_t>(cache_bytes) + scratch_bytes()));
   }
   auto runner = std::unique_ptr<ScoreRunner>(new ScoreRunner(model, options, chunk));

@@ -72,12 +72,12 @@ TEST(Allocation, AHundredDecodeStepsAllocateNothing) {
           Model::Open(std::string(MINKE_MODELS) + "/nano", {.load = Load::kDirect, .memory_bytes = memory_bytes});
       ASSERT_TRUE(opened.has_value()) << opened.error().message;
       options.model = std::move(*opened);
+      options.max_batch_tokens = 48, options.cache_bytes = 2'500'000;
     }
     options.num_threads = threads;
     options.speculation = speculation;
     options.draft_tokens = draft_tokens;
     options.token_bytes = [](TokenId) { return std::string_view("ab"); };
-    if (memory_bytes > 0) options.max_batch_tokens = 48, options.cache_bytes = 2'500'000;
     auto engine = OpenEngine(options);
     ASSERT_NE(engine, nullptr);
     // Every path of sampler and stop matcher decodes side by side; the first one switches the counter.

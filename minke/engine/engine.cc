@@ -24,16 +24,19 @@ Result<int64_t> ChooseContext(const EngineOptions& options) {
 
 // How many pages the cache gets: never more than all running sequences could fill, and what it takes together with
 // the activations is there. Where experts share a limit with it, it gets a quarter of what is left, and up to half as
-// far as one whole context needs that: every page that may never be used is an expert read once more.
+// far as one whole context needs that, or all of it where this context was asked for: every page that may never be used
+// is an expert read once more.
 Result<int64_t> ChoosePages(const EngineOptions& options, int64_t context, int64_t page_bytes, int64_t scratch_bytes) {
   const int64_t useful = options.max_sequences * PagePool::PagesFor(context);
   const Model& model = *options.model;
   int64_t available = AvailableMemoryBytes() - scratch_bytes;
-  if (model.streams_experts()) {
-    MINKE_ASSIGN(const int64_t for_experts, model.ExpertBytes(scratch_bytes + page_bytes));
-    static_cast<void>(for_experts);
-    available =
-        std::min(available, model.memory_bytes() - model.resident_bytes() - model.least_expert_bytes() - scratch_bytes);
+  const int64_t whole = PagePool::PagesFor(context) * page_bytes;
+  if (model.memory_bytes() > 0) {
+    const int64_t left = model.memory_bytes() - model.resident_bytes() - model.least_expert_bytes() - scratch_bytes;
+    const int64_t wanted = options.cache_bytes > 0 ? options.cache_bytes : whole;
+    if (left < (options.cache_bytes > 0 ? options.cache_bytes : page_bytes))
+      MINKE_TRY(model.ExpertBytes(scratch_bytes + wanted, 1, "give more, or a shorter --context"));
+    available = std::min(available, left);
   }
   if (available <= 0 || options.cache_bytes > available) {
     return Fail(
@@ -42,9 +45,11 @@ Result<int64_t> ChoosePages(const EngineOptions& options, int64_t context, int64
         "context or the batch",
         scratch_bytes >> 20, options.cache_bytes >> 20, AvailableMemoryBytes() >> 20);
   }
-  const int64_t whole = PagePool::PagesFor(context) * page_bytes;
-  const int64_t share =
-      model.streams_experts() ? std::max(std::clamp(whole, available / 4, available / 2), page_bytes) : available / 2;
+  int64_t share = available / 2;
+  if (model.memory_bytes() > 0) {
+    const int64_t most = options.context > 0 ? available : available / 2;
+    share = std::max(std::clamp(whole, available / 4, most), std::min(page_bytes, available));
+  }
   const int64_t bytes = options.cache_bytes > 0 ? options.cache_bytes : share;
   const int64_t pages = std::min(useful, bytes / page_bytes);
   if (pages >= 1) return pages;

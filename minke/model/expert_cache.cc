@@ -33,7 +33,7 @@ Result<std::unique_ptr<ExpertCache>> ExpertCache::Create(WeightSource& source, c
                                                          int64_t bytes) {
   auto cache = std::unique_ptr<ExpertCache>(new ExpertCache(source, weights));
   const int64_t num_slots = bytes / source.slot_bytes();
-  MINKE_CHECK(num_slots >= 2);
+  MINKE_CHECK(num_slots >= 1);  // a model may have one expert
   MINKE_ASSIGN(cache->memory_, PageMemory::Take(num_slots * source.slot_bytes(), source.huge_pages()));
   cache->slots_ = std::vector<Slot>(static_cast<size_t>(num_slots));
   const auto experts = static_cast<size_t>(source.num_layers() * source.experts_per_layer());
@@ -67,7 +67,7 @@ int64_t ExpertCache::FindRoom() const {
   for (size_t i = 0; i < slots_.size(); ++i) {
     const Slot& slot = slots_[i];
     if (slot.expert < 0 && slot.idle()) return static_cast<int64_t>(i);
-    if (slot.expert < 0 || slot.in_use || slot.guessed) continue;
+    if (slot.expert < 0 || slot.in_use || slot.guessed || slot.kept) continue;
     const double worth = worth_[static_cast<size_t>(slot.expert)];
     if (worth >= least || !slot.idle()) continue;
     best = static_cast<int64_t>(i);
@@ -211,15 +211,23 @@ void ExpertCache::Release(int64_t index) {
 
 void ExpertCache::Prefetch(int64_t layer, std::span<const int32_t> experts) {
   if (precision_ < kLeastPrecision && passes_ % kPassesBetweenTries != 0) return;
+  // Experts that are here do not make room for the others.
+  const auto keep = [&](bool kept) {
+    for (const int32_t e : experts)
+      if (const int64_t at = SlotOf(layer * source_.experts_per_layer() + e); at >= 0)
+        slots_[static_cast<size_t>(at)].kept = kept;
+  };
+  keep(true);
   int64_t room_for = num_slots() / kGuessShare;
   for (const int32_t e : experts) {
     const int64_t expert = layer * source_.experts_per_layer() + e;
     if (SlotOf(expert) >= 0) continue;
     const int64_t slot = room_for-- > 0 ? FindRoom() : -1;
-    if (slot < 0) return;
+    if (slot < 0) break;
     Read(expert, slot, /*urgent=*/false);
     slots_[static_cast<size_t>(slot)].guessed = true;
   }
+  keep(false);
 }
 
 }  // namespace minke

@@ -20,7 +20,7 @@ namespace minke {
 
 class ExpertCache {
  public:
-  // `bytes` hold at least two experts. Errors: kNoMemory.
+  // `bytes` hold at least one expert. Errors: kNoMemory.
   static Result<std::unique_ptr<ExpertCache>> Create(WeightSource& source, const ModelWeights& weights, int64_t bytes);
   ~ExpertCache();
 
@@ -45,6 +45,7 @@ class ExpertCache {
     std::array<FileReader::Job, 3> jobs;
     bool in_use = false;   // the running layer needs it
     bool guessed = false;  // prefetched for a layer that has not run yet
+    bool kept = false;     // while Prefetch looks for room: one of its guesses
     bool idle() const;     // nothing is being read into it
   };
   struct Needed {

@@ -104,7 +104,7 @@ TEST(ExpertCache, GuessesOfTheNextLayerAreOftenRight) {
 }
 
 TEST(ExpertCache, ExpertsThatFillAllSlotsMakeRoomForOneBeforeThem) {
-  const auto model = Open(std::string(MINKE_MODELS) + "/nano", {.load = Load::kDirect, .memory_bytes = 1 << 20});
+  const auto model = Open(std::string(MINKE_MODELS) + "/nano", {.load = Load::kDirect, .memory_bytes = 8 << 20});
   ASSERT_TRUE(model);
   const auto made = ExpertCache::Create(*model->source(), model->weights(), model->least_expert_bytes());
   ASSERT_TRUE(made.has_value());
@@ -130,12 +130,60 @@ TEST(ExpertCache, ExpertsThatFillAllSlotsMakeRoomForOneBeforeThem) {
 }
 
 TEST(ExpertCache, MemoryThatIsTooSmallIsRefusedWithWhatIsNeeded) {
-  const auto model = Open(CaseDir("v32"), {.load = Load::kDirect, .memory_bytes = 1000});
+  const auto refused = Model::Open(CaseDir("v32"), {.load = Load::kDirect, .memory_bytes = 1000});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, Code::kNoMemory);
+  EXPECT_NE(refused.error().message.find("weights of every token take"), std::string::npos) << refused.error().message;
+  const auto model = Open(CaseDir("v32"), {.load = Load::kDirect, .memory_bytes = 2'000'000});
   ASSERT_TRUE(model);
   const auto bytes = model->ExpertBytes(2'000'000);
   ASSERT_FALSE(bytes.has_value());
   EXPECT_EQ(bytes.error().code, Code::kNoMemory);
   EXPECT_NE(bytes.error().message.find("cache and activations 2.00"), std::string::npos) << bytes.error().message;
+}
+
+TEST(ExpertCache, SeveralCachesShareWhatIsLeftAndNoneIsLargerThanAllExperts) {
+  const auto model = Open(CaseDir("v32"), {.load = Load::kDirect, .memory_bytes = int64_t{1} << 30});
+  ASSERT_TRUE(model);
+  const int64_t all = model->ExpertBytes(0).value(), left = (int64_t{1} << 30) - model->resident_bytes();
+  EXPECT_EQ(model->ExpertBytes(0, 2).value(), all);
+  EXPECT_EQ(model->ExpertBytes(left - all, 2).value(), all / 2);
+  EXPECT_FALSE(model->ExpertBytes(left - 2 * model->least_expert_bytes() + 1, 2).has_value());
+}
+
+TEST(ExpertCache, OneSlotIsEnough) {
+  const auto model = Open(CaseDir("v32"), {.load = Load::kDirect, .memory_bytes = int64_t{1} << 30});
+  ASSERT_TRUE(model);
+  const auto made = ExpertCache::Create(*model->source(), model->weights(), model->source()->slot_bytes());
+  ASSERT_TRUE(made.has_value());
+  ASSERT_EQ((*made)->num_slots(), 1);
+  (*made)->BeginPass();
+  (*made)->Prefetch(std::ssize(model->weights().layers) - 1, std::vector<int32_t>{0, 1});
+  (*made)->Need(std::ssize(model->weights().layers) - 1, std::vector<int32_t>{0, 1, 2});
+  for (int64_t want = 0; want < 3; ++want) {
+    ASSERT_EQ((*made)->Next(/*in_order=*/true), want);
+    (*made)->Release(want);
+  }
+}
+
+TEST(ExpertCache, AGuessDoesNotPushOutAnother) {
+  const auto model = Open(std::string(MINKE_MODELS) + "/nano", {.load = Load::kDirect, .memory_bytes = 8 << 20});
+  ASSERT_TRUE(model);
+  const auto made = ExpertCache::Create(*model->source(), model->weights(), model->least_expert_bytes());
+  ASSERT_TRUE(made.has_value());
+  ExpertCache& cache = **made;
+  const auto run = [&](const std::vector<int32_t>& experts) {
+    cache.BeginPass();
+    cache.Need(/*layer=*/1, experts);
+    for (int64_t i; (i = cache.Next(true)) >= 0;) cache.Release(i);
+  };
+  ASSERT_EQ(cache.num_slots(), 4);
+  run({0, 1, 2, 3});
+  run({1, 2, 3});  // 0 is the least useful now
+  cache.Prefetch(/*layer=*/1, std::vector<int32_t>{5, 0});
+  const int64_t hits = cache.stats().hits;
+  run({0});
+  EXPECT_EQ(cache.stats().hits, hits + 1);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "minke/model/weights.h"
+#include "minke/tensor/checkpoint.h"
 
 namespace minke {
 namespace {
@@ -97,7 +98,7 @@ int64_t OwnedWeightBytes(const Model& model) {
     layer.ForEachTensor(model.config(), static_cast<int64_t>(i), vectors);
   for (const std::vector<float>& scales : model.weights().converted_scales)
     vectors.bytes += static_cast<int64_t>(scales.size()) * 4;
-  return vectors.bytes + model.config().hidden_size * 4;
+  return vectors.bytes + model.config().hidden_size * 4 + model.checkpoint().owned_bytes();
 }
 
 }  // namespace minke

@@ -28,7 +28,7 @@ struct RoutedExperts {
   int64_t bytes = 0, largest = 0;
 };
 RoutedExperts CountRoutedExperts(const Model& model);
-// Private memory that the open model holds: norms, biases, converted scales.
+// Private memory that the open model holds: norms, biases, converted scales, matrices that a GGUF file has in parts.
 int64_t OwnedWeightBytes(const Model& model);
 
 }  // namespace minke

@@ -42,7 +42,8 @@ Result<std::unique_ptr<const Model>> Model::Open(const std::string& path, const 
   MINKE_ASSIGN(ModelWeights weights, LoadWeights(model->config_, *model->checkpoint_));
   model->weights_ = std::make_unique<ModelWeights>(std::move(weights));
   if (options.load != Load::kMmap) {
-    MINKE_ASSIGN(model->source_, WeightSource::Create(options, *model->checkpoint_, *model->weights_));
+    MINKE_ASSIGN(model->source_, WeightSource::Create(options, model->config_, *model->checkpoint_,
+                                                      OwnedWeightBytes(*model), *model->weights_));
   }
   MINKE_TRY(model->Health());  // a shard may have failed while its scales were read
   return std::unique_ptr<const Model>(std::move(model));
@@ -69,27 +70,24 @@ bool Model::streams_experts() const { return source_ && source_->streams_experts
 
 int64_t Model::resident_bytes() const { return source_ ? source_->resident_bytes() + OwnedWeightBytes(*this) : 0; }
 
-int64_t Model::least_expert_bytes() const {
-  if (!streams_experts()) return 0;
-  // A token's experts in one layer, and as many that are read meanwhile.
-  return source_->slot_bytes() * std::min(2 * config_.num_experts_per_tok, source_->num_experts());
-}
+int64_t Model::least_expert_bytes() const { return source_ ? source_->least_expert_bytes() : 0; }
 
-Result<int64_t> Model::ExpertBytes(int64_t other_bytes) const {
-  if (!streams_experts()) return 0;
-  const int64_t least = resident_bytes() + other_bytes + least_expert_bytes();
+Result<int64_t> Model::ExpertBytes(int64_t other_bytes, int64_t caches, std::string_view advice) const {
+  if (options_.memory_bytes == 0) return 0;
+  const int64_t least = resident_bytes() + other_bytes + caches * least_expert_bytes();
   if (options_.memory_bytes < least)
     return Fail(
         Code::kNoMemory,
         "--memory {:.2f} MB is not enough: weights of every token {:.2f}, cache and activations {:.2f} and experts "
-        "at least {:.2f} need {:.2f} MB: give more, or a shorter --context",
+        "at least {:.2f} need {:.2f} MB: {}",
         Megabytes(options_.memory_bytes), Megabytes(resident_bytes()), Megabytes(other_bytes),
-        Megabytes(least_expert_bytes()), std::ceil(Megabytes(least) * 100) / 100);
-  const int64_t left = options_.memory_bytes - resident_bytes() - other_bytes;
+        Megabytes(caches * least_expert_bytes()), std::ceil(Megabytes(least) * 100) / 100, advice);
+  if (!streams_experts()) return 0;
+  const int64_t left = (options_.memory_bytes - resident_bytes() - other_bytes) / caches;
   const int64_t bytes = std::min(left, source_->slot_bytes() * source_->num_experts());
-  if (const int64_t available = AvailableMemoryBytes(); bytes > available)
+  if (const int64_t available = AvailableMemoryBytes(); caches * bytes > available)
     return Fail(Code::kNoMemory, "--memory {:.2f} MB leaves {:.2f} MB for experts, {:.2f} MB are available: give less",
-                Megabytes(options_.memory_bytes), Megabytes(bytes), Megabytes(available));
+                Megabytes(options_.memory_bytes), Megabytes(caches * bytes), Megabytes(available));
   return bytes;
 }
 

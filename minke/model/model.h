@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "minke/base/page_memory.h"
 #include "minke/base/result.h"
@@ -27,7 +28,7 @@ struct ModelOptions {
   Load load = Load::kMmap;
   HugePages huge_pages = HugePages::kOff;
   // For everything: weights, cache, activations. Routed experts get what the others leave, and are read again when they
-  // have lost their place. Not with kMmap. 0: all weights are kept.
+  // have lost their place. Not with kMmap. 0: no limit, all weights are kept.
   int64_t memory_bytes = 0;
 };
 
@@ -52,9 +53,10 @@ class Model {
   bool streams_experts() const;
   int64_t resident_bytes() const;  // weights in memory of our own, without experts that stream
   int64_t least_expert_bytes() const;
-  // What is left for experts beside `other_bytes` of cache and activations: at least least_expert_bytes, and no more
-  // than all of them need. Errors: kNoMemory with what is needed.
-  Result<int64_t> ExpertBytes(int64_t other_bytes) const;
+  // What is left beside `other_bytes` of cache and activations for experts in each of several `caches`: at least
+  // least_expert_bytes, and no more than all of them need; 0 where nothing streams, and the limit holds there too.
+  // Errors: kNoMemory with what is needed and `advice`.
+  Result<int64_t> ExpertBytes(int64_t other_bytes, int64_t caches = 1, std::string_view advice = "give more") const;
   FileReader* reader() const;  // of the checkpoint's files, by their number there; null while everything is mapped
   WeightSource* source() const { return source_.get(); }  // null while everything is mapped
 

@@ -1,6 +1,7 @@
 #include "minke/model/weight_source.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "minke/base/available_memory.h"
 #include "minke/base/check.h"
@@ -12,26 +13,26 @@ constexpr int64_t kAlign = FileReader::kAlign;
 // Runs so near to each other are read as one: a norm between two matrices costs less than another read.
 constexpr int64_t kSmallGap = 16 << 10;
 
+double Megabytes(int64_t bytes) { return static_cast<double>(bytes) / 1e6; }
 int64_t RoundDown(int64_t bytes) { return bytes / kAlign * kAlign; }
 int64_t RoundUp(int64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
+template <class F>
+struct MatrixWalk {
+  F& f;
+  void Matrix(const std::string& name, WeightView& view, int64_t, int64_t) {
+    f(view, name.starts_with("mlp.experts."));
+  }
+  void Vector(const std::string&, const std::vector<float>&, int64_t) {}
+};
+
 // Calls f(view, is_expert) for every matrix, tied ones as often as they are named.
 template <class F>
-void ForEachMatrix(ModelWeights& weights, F&& f) {
+void ForEachMatrix(const ModelConfig& config, ModelWeights& weights, F&& f) {
   f(weights.embed_tokens, false);
   f(weights.lm_head, false);
-  const auto mlp = [&](MlpWeights& w, bool is_expert) {
-    for (WeightView* view : {&w.gate_proj, &w.up_proj, &w.down_proj}) f(*view, is_expert);
-  };
-  for (LayerWeights& layer : weights.layers) {
-    for (WeightView* view :
-         {&layer.q_proj, &layer.q_a_proj, &layer.q_b_proj, &layer.kv_a_proj_with_mqa, &layer.kv_b_proj, &layer.o_proj,
-          &layer.indexer_wq_b, &layer.indexer_wk, &layer.indexer_weights_proj, &layer.gate})
-      f(*view, false);
-    mlp(layer.mlp, false);
-    mlp(layer.shared_experts, false);
-    for (MlpWeights& expert : layer.experts) mlp(expert, true);
-  }
+  for (size_t i = 0; i < weights.layers.size(); ++i)
+    weights.layers[i].ForEachTensor(config, static_cast<int64_t>(i), MatrixWalk<F>{f});
   if (!weights.mtp) return;
   for (WeightView* view : {&weights.mtp->embed_tokens, &weights.mtp->eh_proj, &weights.mtp->head}) f(*view, false);
 }
@@ -45,7 +46,8 @@ struct Run {
 
 }  // namespace
 
-Result<std::unique_ptr<WeightSource>> WeightSource::Create(const ModelOptions& options, const Checkpoint& checkpoint,
+Result<std::unique_ptr<WeightSource>> WeightSource::Create(const ModelOptions& options, const ModelConfig& config,
+                                                           const Checkpoint& checkpoint, int64_t owned_bytes,
                                                            ModelWeights& weights) {
   auto source = std::unique_ptr<WeightSource>(new WeightSource);
   source->huge_pages_ = options.huge_pages;
@@ -53,12 +55,12 @@ Result<std::unique_ptr<WeightSource>> WeightSource::Create(const ModelOptions& o
   for (const auto& file : checkpoint.files()) paths.push_back(file->file().path());
   const auto mode = options.load == Load::kRead ? FileReader::Mode::kBuffered : FileReader::Mode::kDirect;
   MINKE_ASSIGN(source->reader_, FileReader::Create(paths, mode));
-  if (options.memory_bytes > 0) source->FindExperts(checkpoint, weights);
-  MINKE_TRY(source->ReadResident(checkpoint, weights));
+  if (options.memory_bytes > 0) source->FindExperts(config, checkpoint, weights);
+  MINKE_TRY(source->ReadResident(options, config, checkpoint, owned_bytes, weights));
   return source;
 }
 
-void WeightSource::FindExperts(const Checkpoint& checkpoint, const ModelWeights& weights) {
+void WeightSource::FindExperts(const ModelConfig& config, const Checkpoint& checkpoint, const ModelWeights& weights) {
   for (const LayerWeights& layer : weights.layers)
     experts_per_layer_ = std::max(experts_per_layer_, std::ssize(layer.experts));
   for (const LayerWeights& layer : weights.layers) {
@@ -92,16 +94,18 @@ void WeightSource::FindExperts(const Checkpoint& checkpoint, const ModelWeights&
       slot_bytes_ = std::max(slot_bytes_, used);
     }
   }
+  least_expert_bytes_ = slot_bytes_ * std::min(2 * config.num_experts_per_tok, num_experts_);
 }
 
-Status WeightSource::ReadResident(const Checkpoint& checkpoint, ModelWeights& weights) {
+Status WeightSource::ReadResident(const ModelOptions& options, const ModelConfig& config, const Checkpoint& checkpoint,
+                                  int64_t owned_bytes, ModelWeights& weights) {
   std::vector<Run> runs;
   const auto want = [&](const void* data, int64_t bytes) {
     if (!data || bytes == 0) return;
     const Checkpoint::Place place = checkpoint.PlaceOf(data);
     if (place.file >= 0) runs.push_back({place.file, RoundDown(place.offset), RoundUp(place.offset + bytes)});
   };
-  ForEachMatrix(weights, [&](const WeightView& view, bool is_expert) {
+  ForEachMatrix(config, weights, [&](const WeightView& view, bool is_expert) {
     if (!is_expert || !streams_experts()) want(view.data, view.data_bytes());
     want(view.scales, view.scale_bytes());
   });
@@ -118,6 +122,13 @@ Status WeightSource::ReadResident(const Checkpoint& checkpoint, ModelWeights& we
     run.at = resident_bytes_;
     resident_bytes_ += run.end - run.begin;
   }
+  const int64_t least = resident_bytes_ + owned_bytes + least_expert_bytes_;
+  if (options.memory_bytes > 0 && options.memory_bytes < least)
+    return Fail(Code::kNoMemory,
+                "{}: --memory {:.2f} MB is not enough: weights of every token take {:.2f} MB and experts at least "
+                "{:.2f}, cache and activations come to them: give more than {:.2f} MB",
+                checkpoint.path(), Megabytes(options.memory_bytes), Megabytes(resident_bytes_ + owned_bytes),
+                Megabytes(least_expert_bytes_), std::ceil(Megabytes(least) * 100) / 100);
   if (const int64_t available = AvailableMemoryBytes(); resident_bytes_ > available)
     return Fail(Code::kNoMemory, "{}: {} MiB of weights are to be read into memory, {} MiB are available: {}",
                 checkpoint.path(), resident_bytes_ >> 20, available >> 20,
@@ -144,7 +155,7 @@ Status WeightSource::ReadResident(const Checkpoint& checkpoint, ModelWeights& we
     MINKE_CHECK(place.offset < run.end);
     return memory_.data() + run.at + (place.offset - run.begin);
   };
-  ForEachMatrix(weights, [&](WeightView& view, bool is_expert) {
+  ForEachMatrix(config, weights, [&](WeightView& view, bool is_expert) {
     if (!is_expert || !streams_experts()) view.data = moved(view.data);
     view.scales = static_cast<const float*>(moved(view.scales));
   });

@@ -30,8 +30,10 @@ struct ExpertPlace {
 class WeightSource {
  public:
   // Reads what `options` want in memory and turns the views of `weights` there. Block scales of experts come too: they
-  // are a thousandth of the codes. Errors: kNoMemory, those of reading.
-  static Result<std::unique_ptr<WeightSource>> Create(const ModelOptions& options, const Checkpoint& checkpoint,
+  // are a thousandth of the codes. `owned_bytes` of weights are in private memory already. Errors: kNoMemory, before
+  // memory is taken, when a limit does not hold what always stays; those of reading.
+  static Result<std::unique_ptr<WeightSource>> Create(const ModelOptions& options, const ModelConfig& config,
+                                                      const Checkpoint& checkpoint, int64_t owned_bytes,
                                                       ModelWeights& weights);
 
   FileReader& reader() { return *reader_; }
@@ -46,16 +48,20 @@ class WeightSource {
   int64_t experts_per_layer() const { return experts_per_layer_; }
   int64_t num_experts() const { return num_experts_; }  // of all layers together
   int64_t slot_bytes() const { return slot_bytes_; }    // what the largest expert takes
+  // A token's experts in one layer, and as many that are read meanwhile. 0 where nothing streams.
+  int64_t least_expert_bytes() const { return least_expert_bytes_; }
 
  private:
   WeightSource() = default;
-  void FindExperts(const Checkpoint& checkpoint, const ModelWeights& weights);
-  Status ReadResident(const Checkpoint& checkpoint, ModelWeights& weights);
+  void FindExperts(const ModelConfig& config, const Checkpoint& checkpoint, const ModelWeights& weights);
+  Status ReadResident(const ModelOptions& options, const ModelConfig& config, const Checkpoint& checkpoint,
+                      int64_t owned_bytes, ModelWeights& weights);
 
   std::unique_ptr<FileReader> reader_;
   PageMemory memory_;
   HugePages huge_pages_ = HugePages::kOff;
   int64_t resident_bytes_ = 0, experts_per_layer_ = 0, num_experts_ = 0, slot_bytes_ = 0;
+  int64_t least_expert_bytes_ = 0;
   std::vector<ExpertPlace> places_;  // [layers, experts_per_layer]; of dense layers all zeros
 };
 

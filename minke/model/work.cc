@@ -42,7 +42,7 @@ struct WeightCounter {
   void Matrix(const std::string& name, const WeightView& w, int64_t rows, int64_t cols) {
     const Use use = UseOf(c, shape, visible, name);
     work.weight_bytes += use.reads * static_cast<double>(w.bytes());
-    double& operations = IsTiled(w.dtype) ? work.tile_op : work.weight_flop;
+    double& operations = IsTiled(w.dtype) ? work.i8_op : work.weight_flop;
     operations += use.rows * 2 * static_cast<double>(rows) * static_cast<double>(cols);
   }
   void Vector(const std::string& name, const std::vector<float>&, int64_t size) {
@@ -75,7 +75,9 @@ struct ProductLister {
     const bool expert = name.starts_with("mlp.experts.");
     const int64_t x_rows = expert ? std::max<int64_t>(1, std::llround(use.rows / use.reads)) : all_rows;
     if (name != "self_attn.kv_b_proj.weight") {
-      Add({.dtype = w.dtype, .rows = rows, .cols = cols, .x_rows = x_rows, .times = use.reads});
+      if (name.ends_with(".up_proj.weight")) return;  // goes with gate_proj, as in ffn.cc
+      const int64_t together = name.ends_with(".gate_proj.weight") ? 2 : 1;
+      Add({.dtype = w.dtype, .rows = together * rows, .cols = cols, .x_rows = x_rows, .times = use.reads});
       return;
     }
     const int64_t tile = std::min(x_rows, kAttentionTile);
@@ -94,7 +96,7 @@ struct ProductLister {
 Work& Work::operator+=(const Work& other) {
   weight_bytes += other.weight_bytes, index_bytes += other.index_bytes, latent_bytes += other.latent_bytes;
   weight_flop += other.weight_flop, index_flop += other.index_flop, attention_flop += other.attention_flop;
-  tile_op += other.tile_op;
+  i8_op += other.i8_op;
   return *this;
 }
 
@@ -147,12 +149,12 @@ Work CountWork(const ModelConfig& c, const ModelWeights& weights, const StepShap
     layer.ForEachTensor(c, i, counter);
     // Absorbed: q . (c, k_pe) and the sum of c, for every head. kv_b_proj is counted once a row among the weights, half
     // of it for the query and half for the result. Queries of one sequence may share a row that was read.
-    (shape.cache.latents == RowFormat::kInt8 ? work.tile_op : work.attention_flop) +=
+    (shape.cache.latents == RowFormat::kInt8 ? work.i8_op : work.attention_flop) +=
         batch * visible.attended * 2 * heads * (2 * rank + static_cast<double>(c.qk_rope_head_dim));
     work.latent_bytes += batch * std::min(in_cache, visible.attended) *
                          row_bytes(shape.cache.latents, c.kv_lora_rank, c.qk_rope_head_dim);
     if (visible.selecting == 0 || !c.has_own_indexer[static_cast<size_t>(i)]) continue;
-    (shape.cache.index_keys == RowFormat::kInt8 ? work.tile_op : work.index_flop) +=
+    (shape.cache.index_keys == RowFormat::kInt8 ? work.i8_op : work.index_flop) +=
         batch * visible.scored * 2 * index_heads * (index_dim + 1);
     work.index_bytes += batch * in_cache * row_bytes(shape.cache.index_keys, c.index_head_dim, 0);
   }
@@ -162,7 +164,7 @@ Work CountWork(const ModelConfig& c, const ModelWeights& weights, const StepShap
   work.weight_bytes += width * sizeof(float);  // model.norm
   if (!shape.logits) return work;
   work.weight_bytes += static_cast<double>(weights.lm_head.bytes());
-  double& operations = IsTiled(weights.lm_head.dtype) ? work.tile_op : work.weight_flop;
+  double& operations = IsTiled(weights.lm_head.dtype) ? work.i8_op : work.weight_flop;
   operations += batch * 2 * vocab * width;
   return work;
 }

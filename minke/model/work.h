@@ -29,7 +29,7 @@ struct Work {
   double weight_flop = 0, index_flop = 0, attention_flop = 0;
   // Of 8 bits: with weights in tiles instead of weight_flop, with keys in kInt8 instead of index_flop, with latents in
   // kInt8 instead of attention_flop. The kernel does half as many again: it takes attention's weights in two codes.
-  double tile_op = 0;
+  double i8_op = 0;
 
   double bytes() const { return weight_bytes + index_bytes + latent_bytes; }
   double flop() const { return weight_flop + index_flop + attention_flop; }

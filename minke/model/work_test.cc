@@ -112,8 +112,8 @@ TEST(Work, ProductsWithTilesAreCountedApart) {
   const Work floats = Sized(kTiny, DType::kBF16).Count({.depth = 5}),
              tiles = Sized(kTiny, DType::kQ8).Count({.depth = 5});
   EXPECT_EQ(tiles.weight_flop, 2 * (32 + 2 * 16 + 80));
-  EXPECT_EQ(tiles.weight_flop + tiles.tile_op, floats.weight_flop);
-  EXPECT_EQ(floats.tile_op, 0);
+  EXPECT_EQ(tiles.weight_flop + tiles.i8_op, floats.weight_flop);
+  EXPECT_EQ(floats.i8_op, 0);
   // No matrix has more than 16 rows or 32 columns, so each is one tile: in each layer 5 of attention and 2 of the
   // indexer, 3 in the dense MLP, in each of two experts and in the shared one.
   EXPECT_EQ(tiles.weight_bytes,
@@ -121,12 +121,12 @@ TEST(Work, ProductsWithTilesAreCountedApart) {
 }
 
 TEST(Work, AddsUp) {
-  Work sum{.weight_bytes = 1, .index_bytes = 2, .latent_bytes = 3, .weight_flop = 4, .index_flop = 5, .tile_op = 6};
-  sum += {
-      .weight_bytes = 10, .latent_bytes = 30, .weight_flop = 40, .index_flop = 50, .attention_flop = 60, .tile_op = 70};
+  Work sum{.weight_bytes = 1, .index_bytes = 2, .latent_bytes = 3, .weight_flop = 4, .index_flop = 5, .i8_op = 6};
+  sum +=
+      {.weight_bytes = 10, .latent_bytes = 30, .weight_flop = 40, .index_flop = 50, .attention_flop = 60, .i8_op = 70};
   EXPECT_EQ(sum.bytes(), 11 + 2 + 33);
   EXPECT_EQ(sum.flop(), 44 + 55 + 60);
-  EXPECT_EQ(sum.tile_op, 76);
+  EXPECT_EQ(sum.i8_op, 76);
 }
 
 // Taken one by one, the products are what is counted together.
@@ -154,7 +154,7 @@ TEST(Work, ProductsAddUpToTheCount) {
       EXPECT_EQ(p.times, 61 * 128 * 512 / 32);
       ++absorbing;
     }
-    expert = expert || (p.rows == 2048 && p.x_rows == 16 && p.times > 2 * 58 * 200);
+    expert = expert || (p.rows == 2 * 2048 && p.x_rows == 16 && p.times > 58 * 200);  // gate_proj and up_proj in one
   }
   EXPECT_EQ(absorbing, 2);  // of queries and of results
   EXPECT_TRUE(expert);

@@ -152,6 +152,12 @@ int64_t Checkpoint::total_bytes() const {
   return bytes;
 }
 
+int64_t Checkpoint::owned_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& file : files_) bytes += file->owned_bytes();
+  return bytes;
+}
+
 Checkpoint::Place Checkpoint::PlaceOf(const void* byte) const {
   const auto address = reinterpret_cast<uintptr_t>(byte);
   for (size_t i = 0; i < files_.size(); ++i) {

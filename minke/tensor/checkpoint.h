@@ -26,6 +26,7 @@ class Checkpoint {
   std::vector<std::string> Names() const;                  // sorted
   const std::string& FileOf(std::string_view name) const;  // path, for error messages; "" if absent
   int64_t total_bytes() const;
+  int64_t owned_bytes() const;  // those of total_bytes that are in no file but in private memory
   const std::vector<std::unique_ptr<TensorFile>>& files() const { return files_; }
   // The file whose mapping holds this byte, -1 for none, and where it lies in it.
   struct Place {

@@ -70,4 +70,10 @@ const TensorRef* TensorFile::Find(std::string_view name) const {
   return found == tensors_.end() ? nullptr : &found->second;
 }
 
+int64_t TensorFile::owned_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& memory : owned_) bytes += std::ssize(memory);
+  return bytes;
+}
+
 }  // namespace minke

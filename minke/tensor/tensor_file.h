@@ -43,6 +43,7 @@ class TensorFile {
   void set_tensors(TensorMap tensors) { tensors_ = std::move(tensors); }
   // Memory for a tensor that the file holds in another form; it does not move.
   std::span<std::byte> NewMemory(size_t bytes) { return owned_.emplace_back(bytes); }
+  int64_t owned_bytes() const;  // of NewMemory
 
  private:
   MappedFile file_;
