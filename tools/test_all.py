@@ -240,8 +240,8 @@ def tsan(stage, options):
 ARM_FILTER = ONE_CASE_OF_BYTES + ":*OneLongPiece*:*TakesTimeInProportion*:MatMulTiles.ModelShapes:IndexScoresI8.KeepTheSelection"
 
 # Emulation costs a factor of twenty, so the cases are chosen. The CPU of today's Arm servers runs both kernel sets and
-# every way of the golden cases. The old one is there for an instruction that it lacks: it runs every kernel once, whose
-# results have one digest on all machines, and a prompt as a whole, token by token and in mixed batches.
+# every way of the golden cases. The old one is there for an instruction that it lacks: it runs the kernels whose
+# results have one digest on all machines, GGUF's blocks, and a prompt as a whole, token by token and in mixed batches.
 ARM_CPUS = {  # emulated CPU -> its best kernel set, rooms with unit tests, which of them, ways of the golden cases
     "cortex-a57": ("neon", ["kernels"], "SameBits*:KernelSet*:Blocks*", "test_golden and (whole or step or mixed)"),
     "neoverse-n1": ("neon_dotprod", ARM_ROOMS, ARM_FILTER, "test_golden"),

@@ -7,9 +7,6 @@
 
 namespace minke {
 
-// The longest index key that the scores of rounded keys take (index_scores, index_scores_i8).
-inline constexpr int64_t kLongestRoundedKey = 2048;
-
 // A latent row: x[rc] (c) and behind it x[dr] (k_pe) to `row`, RowFloats(format, rc, dr) floats.
 void PackLatent(const KernelSet& kernels, RowFormat format, const float* x, int64_t rc, int64_t dr, float* row);
 

@@ -15,6 +15,8 @@ namespace minke {
 enum class RowFormat : uint8_t { kF32, kBF16, kFp8, kInt8 };
 
 inline constexpr int64_t kScaleGroup = 128;  // numbers with one scale
+// The longest index key that is not F32 (index_scores, index_scores_i8).
+inline constexpr int64_t kLongestRoundedKey = 2048;
 
 // Bytes before the exact numbers, and before the scales, of a row of 8-bit codes.
 constexpr int64_t ExactOffset(int64_t n) { return (n + 3) / 4 * 4; }

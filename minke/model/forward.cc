@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "minke/base/available_memory.h"
-#include "minke/kernels/pack_row.h"
 #include "minke/model/pass.h"
 
 namespace minke {
