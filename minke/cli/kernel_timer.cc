@@ -15,7 +15,6 @@ namespace {
 
 constexpr double kMeasureSeconds = 0.03, kBatchSeconds = 1e-4;
 constexpr double kMostMultiplyAdds = 1 << 30;        // of one call: longer work is measured in part
-constexpr int64_t kGrainFloats = 1 << 14;            // as in pass.cc
 constexpr int64_t kWorkingSet = int64_t{192} << 20;  // bytes: several times the last cache of most processors
 
 double SecondsOf(int64_t calls, auto&& call) {
@@ -45,9 +44,8 @@ double MedianSeconds(auto&& call) {
 
 // Of `rows` rows of a product's matrix, to the next cache line.
 int64_t BytesOf(const Product& p, int64_t rows) {
-  const int64_t bytes =
-      IsTiled(p.dtype) ? RowTiles(rows) * ColTiles(p.cols) * TileBytes(p.dtype) : rows * p.cols * ElementBytes(p.dtype);
-  return (bytes + 63) / 64 * 64;
+  const WeightView matrix = {.dtype = p.dtype, .rows = rows, .cols = p.cols};
+  return (matrix.data_bytes() + 63) / 64 * 64;
 }
 
 }  // namespace

@@ -5,8 +5,6 @@
 namespace minke {
 namespace {
 
-// Elementwise work: rows of this many floats together.
-constexpr int64_t kGrainFloats = 1 << 14;
 constexpr int64_t kUnorderedRows = 16;  // of a batch that is small in any case
 
 }  // namespace
