@@ -10,6 +10,7 @@ void AddVerbs(FlagSet program, CliContext& context) {
   AddTemplateCommand(program, context);
   AddScoreCommand(program, context);
   AddPerplexityCommand(program, context);
+  AddGradCommand(program, context);
   AddQuantizeCommand(program, context);
   AddConvertCommand(program, context);
   AddBenchCommand(program, context);

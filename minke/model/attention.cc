@@ -12,8 +12,6 @@
 namespace minke {
 namespace {
 
-constexpr float kLatentNormEps = 1e-6f;  // q_a and kv_a norms, whatever rms_norm_eps says (transformers)
-
 void ApplyRope(const Pass& pass, int64_t row, float* part) {
   pass.kernels.rope_interleaved(part, pass.s.cos[row].data(), pass.s.sin[row].data(), pass.c.qk_rope_head_dim);
 }
@@ -28,6 +26,7 @@ void Queries(const Pass& pass, const LayerWeights& w) {
   } else {
     const auto q_a = s.q_a.Rows(0, n);
     pass.Linear(s.x_norm.Rows(0, n), w.q_a_proj, q_a, w.q_a_proj_bias);
+    if (s.keeps) std::copy_n(q_a.data(), n * q_a.dim(1), s.q_a_raw.data());
     pass.RmsNorm(q_a, w.q_a_layernorm, kLatentNormEps, q_a);
     pass.Linear(q_a, w.q_b_proj, s.q.Rows(0, n));
   }
@@ -45,6 +44,7 @@ void CacheLatents(const Pass& pass, const LayerWeights& w, int64_t layer) {
   const int64_t n = pass.num_rows, rc = c.kv_lora_rank;
   const auto kv_a = s.kv_a.Rows(0, n);
   pass.Linear(s.x_norm.Rows(0, n), w.kv_a_proj_with_mqa, kv_a, w.kv_a_proj_with_mqa_bias);
+  if (s.keeps) std::copy_n(kv_a.data(), n * kv_a.dim(1), s.kv_a_raw.data());
   for (int64_t row = 0; row < n; ++row) {
     float* latent = kv_a[row].data();
     pass.kernels.rms_norm(latent, w.kv_a_layernorm.data(), rc, kLatentNormEps, latent);
@@ -54,15 +54,6 @@ void CacheLatents(const Pass& pass, const LayerWeights& w, int64_t layer) {
   }
 }
 
-WeightView KeyRows(const ModelConfig& c, const LayerWeights& w, int64_t head) {
-  const int64_t first = head * (c.qk_nope_head_dim + c.v_head_dim);
-  return w.kv_b_proj.Rows(first, first + c.qk_nope_head_dim);
-}
-WeightView ValueRows(const ModelConfig& c, const LayerWeights& w, int64_t head) {
-  const int64_t first = head * (c.qk_nope_head_dim + c.v_head_dim) + c.qk_nope_head_dim;
-  return w.kv_b_proj.Rows(first, first + c.v_head_dim);
-}
-
 // Rows [begin, end), at most kAttentionTile of them, in the absorbed form.
 void AttendAbsorbed(const Pass& pass, const LayerWeights& w, int64_t layer, int64_t begin, int64_t end) {
   const ModelConfig& c = pass.c;
@@ -70,13 +61,15 @@ void AttendAbsorbed(const Pass& pass, const LayerWeights& w, int64_t layer, int6
   const int64_t n = end - begin, heads = c.num_attention_heads, rc = c.kv_lora_rank, dr = c.qk_rope_head_dim;
   const auto q = s.q.Rows(begin, end).Split(c.qk_head_dim());
   const auto out = s.attention_out.Rows(begin, end);
+  const int64_t first = s.keeps ? begin : 0;
+  const auto q_latents = s.q_latent.Rows(first, first + n), o_latents = s.o_latent.Rows(first, first + n);
 
   pass.pool.Run(heads, [&](int64_t h, int) {
-    float* q_latent = s.q_latent.data() + h * (rc + dr);
+    float* q_latent = q_latents.data() + h * (rc + dr);
     pass.kernels.matmul_transposed(q.data() + h * c.qk_head_dim(), q.stride(0), n, KeyRows(c, w, h), 0, rc, q_latent,
-                                   s.q_latent.stride(0));
+                                   q_latents.stride(0));
     for (int64_t i = 0; i < n; ++i)
-      std::memcpy(q_latent + i * s.q_latent.stride(0) + rc, q[i][h].data() + c.qk_nope_head_dim,
+      std::memcpy(q_latent + i * q_latents.stride(0) + rc, q[i][h].data() + c.qk_nope_head_dim,
                   static_cast<size_t>(dr) * sizeof(float));
   });
 
@@ -90,13 +83,13 @@ void AttendAbsorbed(const Pass& pass, const LayerWeights& w, int64_t layer, int6
     const int32_t selected = s.num_selected[static_cast<size_t>(row)];
     const bool all = selected == kSelectsAll;
     const int64_t count = all ? s.pos[static_cast<size_t>(row)] + 1 : selected;
-    pass.kernels.attend_latent(s.q_latent[i][h].data(), num_heads, rc, dr, pass.Latents(layer, row),
-                               all ? nullptr : s.topk[row].data(), count, pass.softmax_scale, s.o_latent[i][h].data(),
+    pass.kernels.attend_latent(q_latents[i][h].data(), num_heads, rc, dr, pass.Latents(layer, row),
+                               all ? nullptr : s.topk[row].data(), count, pass.softmax_scale, o_latents[i][h].data(),
                                s.attend_scratch[worker].data());
   });
 
   pass.pool.Run(heads, [&](int64_t h, int worker) {
-    pass.SmallLinear(s.o_latent.data() + h * rc, s.o_latent.stride(0), n, ValueRows(c, w, h),
+    pass.SmallLinear(o_latents.data() + h * rc, o_latents.stride(0), n, ValueRows(c, w, h),
                      out.data() + h * c.v_head_dim, out.stride(0), worker);
   });
 }
@@ -165,7 +158,7 @@ void RunAttention(const Pass& pass, const LayerWeights& w, int64_t layer) {
   const int64_t n = pass.num_rows;
   Queries(pass, w);
   if (pass.selects()) {
-    SelectKeys(pass, w, layer);
+    if (!pass.given_topk) SelectKeys(pass, w, layer);
   } else {
     std::ranges::fill(s.num_selected.first(static_cast<size_t>(n)), kSelectsAll);
   }

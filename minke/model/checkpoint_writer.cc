@@ -198,7 +198,9 @@ Status WriteIndex(const fs::path& to, const WritePlan& plan) {
 }
 
 // Tokenizer, templates, licences: every small file that is neither weights nor written anew.
-Status CopySideFiles(const fs::path& from, const fs::path& to) {
+}  // namespace
+
+Status CopySideFiles(const std::string& from, const std::string& to) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(from, error)) {
     const fs::path name = entry.path().filename();
@@ -206,16 +208,15 @@ Status CopySideFiles(const fs::path& from, const fs::path& to) {
     const bool weights =
         extension == ".safetensors" || extension == ".bin" || extension == ".pt" || extension == ".gguf";
     if (weights || name == "config.json" || name == kIndex || name == "quantize.json" || name == "convert.json" ||
+        name == "training.json" ||
         !entry.is_regular_file(error) || entry.file_size(error) > static_cast<uintmax_t>(kMaxSideFileBytes))
       continue;
     MINKE_ASSIGN(const std::string text, ReadFile(entry.path().string(), kMaxSideFileBytes));
-    MINKE_TRY(WriteText(to / name, text));
+    MINKE_TRY(WriteText(fs::path(to) / name, text));
   }
-  if (error) return Fail(Code::kFailed, "{}: cannot be listed: {}", from.string(), error.message());
+  if (error) return Fail(Code::kFailed, "{}: cannot be listed: {}", from, error.message());
   return {};
 }
-
-}  // namespace
 
 bool EncodeMatrix(const WeightView& w, DType type, const KernelSet& kernels, ThreadPool& pool,
                   std::vector<std::byte>& out) {
@@ -275,7 +276,7 @@ Result<Json> WriteCheckpoint(const Model& model, const ModelFiles& files, const 
   }
   MINKE_TRY(WriteIndex(partial / kIndex, plan));
   MINKE_TRY(WriteText(partial / "config.json", DumpJson(files.config) + "\n"));
-  if (!files.folder.empty()) MINKE_TRY(CopySideFiles(files.folder, partial));
+  if (!files.folder.empty()) MINKE_TRY(CopySideFiles(files.folder, partial.string()));
   for (const auto& [name, text] : files.texts) MINKE_TRY(WriteText(partial / name, text));
   fs::rename(partial, partial.string().substr(0, partial.string().size() - std::string(".partial").size()), error);
   if (error) return Fail(Code::kFailed, "{}: cannot get the name {}: {}", partial.string(), out, error.message());

@@ -25,6 +25,9 @@ struct ModelFiles {
   std::vector<std::pair<std::string, std::string>> texts;  // names and contents of others
 };
 
+// What lies beside the weights of a model folder: all small files but those that are written anew.
+Status CopySideFiles(const std::string& from, const std::string& to);
+
 // Speaks of bytes written.
 using ProgressFn = std::function<void(double done, double total)>;
 

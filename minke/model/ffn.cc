@@ -12,15 +12,20 @@
 namespace minke {
 namespace {
 
-void RunMlp(const Pass& pass, const MlpWeights& w, TensorView<const float, 2> x, TensorView<float, 2> y) {
+// `first`: where gate and up of the rows stay, if they are kept.
+void RunMlp(const Pass& pass, const MlpWeights& w, TensorView<const float, 2> x, TensorView<float, 2> y,
+            int64_t first = 0) {
+  const Scratch& s = pass.s;
   const int64_t n = x.dim(0), width = w.gate_proj.rows;
-  const auto gate = pass.s.gate.Rows(0, n).Slice(0, width), up = pass.s.up.Rows(0, n).Slice(0, width);
+  const auto gate = s.gate.Rows(first, first + n).Slice(0, width), up = s.up.Rows(first, first + n).Slice(0, width);
+  const auto activated = s.keeps ? s.activated.Rows(0, n).Slice(0, width) : gate;
   const Pass::Product products[] = {{w.gate_proj, gate}, {w.up_proj, up}};
   pass.Linear(x, products);
   pass.pool.ForRanges(n, std::max<int64_t>(1, (1 << 13) / width), [&](int64_t begin, int64_t end, int) {
-    for (int64_t r = begin; r < end; ++r) pass.kernels.silu_mul(gate[r].data(), up[r].data(), width, gate[r].data());
+    for (int64_t r = begin; r < end; ++r)
+      pass.kernels.silu_mul(gate[r].data(), up[r].data(), width, activated[r].data());
   });
-  pass.Linear(gate, w.down_proj, y);
+  pass.Linear(activated, w.down_proj, y);
 }
 
 // Writes the experts that `x` [rows, D] goes to.
@@ -30,9 +35,15 @@ void RouteRows(const Pass& pass, const LayerWeights& w, TensorView<const float, 
   const int64_t n = pass.num_rows;
   pass.Linear(x, w.gate, s.router_scores.Rows(0, n));
   pass.pool.ForRanges(n, 8, [&](int64_t begin, int64_t end, int worker) {
-    for (int64_t r = begin; r < end; ++r)
+    for (int64_t r = begin; r < end; ++r) {
+      if (pass.given_experts) {
+        ScoreExperts(pass.c, pass.kernels, s.router_scores[r]);
+        WeighExperts(pass.c, s.router_scores[r], experts[r], weights[r]);
+        continue;
+      }
       Route(pass.c, pass.kernels, s.router_scores[r], w.e_score_correction_bias, s.route_scratch[worker], experts[r],
             weights[r]);
+    }
   });
 }
 
@@ -71,7 +82,7 @@ void RunExpert(const Pass& pass, const MlpWeights& w, ExpertRows rows, TensorVie
   for (int64_t i = 0; i < rows.count; ++i)
     std::memcpy(in[i].data(), s.x_norm[s.expert_rows[static_cast<size_t>(rows.begin + i)]].data(),
                 static_cast<size_t>(pass.c.hidden_size) * sizeof(float));
-  RunMlp(pass, w, in, out);
+  RunMlp(pass, w, in, out, s.keeps ? pass.num_rows + rows.begin : 0);
 }
 
 void AddExpert(const Pass& pass, ExpertRows rows, TensorView<const float, 2> out) {

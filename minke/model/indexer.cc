@@ -8,8 +8,6 @@
 namespace minke {
 namespace {
 
-constexpr float kKNormEps = 1e-6f;  // always, whatever rms_norm_eps says
-
 void ApplyRope(const Pass& pass, int64_t row, float* head) {
   const auto rope =
       pass.c.index_rope == RopePairing::kInterleaved ? pass.kernels.rope_interleaved : pass.kernels.rope_half_split;
@@ -37,7 +35,7 @@ void CacheIndexKeys(const Pass& pass, const LayerWeights& w, int64_t layer) {
   pass.Linear(s.x_norm.Rows(0, n), w.indexer_wk, keys);
   for (int64_t row = 0; row < n; ++row) {
     float* key = keys[row].data();
-    pass.kernels.layer_norm(key, w.indexer_k_norm_weight.data(), w.indexer_k_norm_bias.data(), dim, kKNormEps, key);
+    pass.kernels.layer_norm(key, w.indexer_k_norm_weight.data(), w.indexer_k_norm_bias.data(), dim, kIndexNormEps, key);
     ApplyRope(pass, row, key);
     PackIndexKey(pass.kernels, KeyFormat(pass), key, dim,
                  pass.IndexKeys(layer, row).row(s.pos[static_cast<size_t>(row)]));

@@ -49,6 +49,13 @@ Result<std::unique_ptr<const Model>> Model::Open(const std::string& path, const 
   return std::unique_ptr<const Model>(std::move(model));
 }
 
+std::unique_ptr<const Model> Model::InMemory(const ModelConfig& config, std::unique_ptr<ModelWeights> weights) {
+  std::unique_ptr<Model> model(new Model);
+  model->config_ = config;
+  model->weights_ = std::move(weights);
+  return model;
+}
+
 CacheLayout Model::cache_layout(const CacheFormats& formats) const {
   return {.num_layers = static_cast<int64_t>(weights_->layers.size()),
           .kv_lora_rank = config_.kv_lora_rank,
@@ -61,7 +68,7 @@ bool Model::has_mtp() const { return weights_->mtp != nullptr; }
 
 Status Model::Health() const {
   if (source_) MINKE_TRY(source_->reader().Health());
-  return checkpoint_->Health();
+  return checkpoint_ ? checkpoint_->Health() : Status{};
 }
 
 FileReader* Model::reader() const { return source_ ? &source_->reader() : nullptr; }

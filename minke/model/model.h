@@ -38,6 +38,9 @@ class Model {
   // file. Errors: kNotFound, kDamaged, kUnsupported, each with file and tensor; kNoMemory when the weights are to be
   // read and do not fit.
   static Result<std::unique_ptr<const Model>> Open(const std::string& path, const ModelOptions& options = {});
+  // Of weights in memory that somebody else owns, who may change them while nothing runs (parameters.h). Has no
+  // checkpoint.
+  static std::unique_ptr<const Model> InMemory(const ModelConfig& config, std::unique_ptr<ModelWeights> weights);
   ~Model();
 
   const ModelConfig& config() const { return config_; }

@@ -66,6 +66,11 @@ struct Scratch {
   // Weights in tiles only: x as codes.
   TensorView<TileX, 2> linear_x;  // [rows, column tiles] of one Linear at most, shared by the workers
   TensorView<TileX, 2> task_x;    // [threads, kAttentionTile * column tiles of kv_lora_rank]
+  // With `keeps`, what a backward pass needs stays (learner.h): q_latent and o_latent have a row for each token; gate
+  // and up have [tokens] of the dense or shared MLP, then one for each row of the experts.
+  bool keeps = false;
+  TensorView<float, 2> q_a_raw, kv_a_raw;  // as q_a and kv_a, before their norms
+  TensorView<float, 2> activated;          // [tokens, widest MLP]: silu(gate) * up of one MLP
 
   // The part of rows [begin, end), at most kAttentionTile in all parts together, for one thread of several that work
   // on rows of their own. Not for the head, and not for the expanded form.
@@ -88,6 +93,7 @@ struct Pass {
   int64_t num_rows = 0;
   int64_t num_logit_rows = 0;
   ExpertCache* expert_cache = nullptr;  // null: the experts' weights are in LayerWeights
+  bool given_topk = false, given_experts = false;  // s.topk with num_selected, or s.experts, are there already
 
   bool selects() const { return c.has_indexer() && options.attention == Attention::kDsa; }
   PagedRows Latents(int64_t layer, int64_t row) const {
@@ -123,6 +129,19 @@ struct Pass {
   // Columns [begin, end) of y, for x that is quantised already where W is in tiles.
   void Rows(TensorView<const float, 2> x, const Product& product, int64_t begin, int64_t end) const;
 };
+
+inline constexpr float kLatentNormEps = 1e-6f;  // q_a and kv_a norms, whatever rms_norm_eps says (transformers)
+inline constexpr float kIndexNormEps = 1e-6f;   // of index keys, likewise
+
+// The rows of kv_b_proj that make one head's keys, and those that make its values.
+inline WeightView KeyRows(const ModelConfig& c, const LayerWeights& w, int64_t head) {
+  const int64_t first = head * (c.qk_nope_head_dim + c.v_head_dim);
+  return w.kv_b_proj.Rows(first, first + c.qk_nope_head_dim);
+}
+inline WeightView ValueRows(const ModelConfig& c, const LayerWeights& w, int64_t head) {
+  const int64_t first = head * (c.qk_nope_head_dim + c.v_head_dim) + c.qk_nope_head_dim;
+  return w.kv_b_proj.Rows(first, first + c.v_head_dim);
+}
 
 // The steps of a decoder layer. Each reads s.x_norm; attention and FFN write s.block_out.
 // What the layer's cache keeps of the rows. Once it is there, attention runs; for all of the rows or some of them.

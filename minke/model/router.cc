@@ -56,21 +56,17 @@ void KeepBestGroups(const ModelConfig& c, std::span<float> choice) {
 
 }  // namespace
 
-void Route(const ModelConfig& c, const KernelSet& kernels, std::span<float> scores, std::span<const float> bias,
-           std::span<float> scratch, std::span<int32_t> experts, std::span<float> weights) {
+void ScoreExperts(const ModelConfig& c, const KernelSet& kernels, std::span<float> scores) {
   const int64_t n = static_cast<int64_t>(scores.size());
   if (c.scoring_func == RouterScore::kSigmoid) {
     kernels.sigmoid(scores.data(), n);
   } else {
     kernels.softmax(scores.data(), n);
   }
-  // The bias takes part in the choice only; the weight is the plain score.
-  const std::span<float> choice = scratch.first(scores.size());
-  for (size_t e = 0; e < scores.size(); ++e) choice[e] = Comparable(bias.empty() ? scores[e] : scores[e] + bias[e]);
-  if (c.topk_method != TopkMethod::kGreedy && c.n_group > 1) KeepBestGroups(c, choice);
+}
 
-  for (int32_t& expert : experts) expert = static_cast<int32_t>(TakeLargest(choice));
-  std::ranges::sort(experts);
+void WeighExperts(const ModelConfig& c, std::span<const float> scores, std::span<const int32_t> experts,
+                  std::span<float> weights) {
   float sum = 0;
   for (size_t i = 0; i < experts.size(); ++i) {
     weights[i] = scores[static_cast<size_t>(experts[i])];
@@ -79,6 +75,19 @@ void Route(const ModelConfig& c, const KernelSet& kernels, std::span<float> scor
   // DeepSeek-V2 never renormalises: config.cc refuses norm_topk_prob there. 1e-20 as in transformers.
   const float scale = c.norm_topk_prob ? c.routed_scaling_factor / (sum + 1e-20f) : c.routed_scaling_factor;
   for (float& weight : weights) weight *= scale;
+}
+
+void Route(const ModelConfig& c, const KernelSet& kernels, std::span<float> scores, std::span<const float> bias,
+           std::span<float> scratch, std::span<int32_t> experts, std::span<float> weights) {
+  ScoreExperts(c, kernels, scores);
+  // The bias takes part in the choice only; the weight is the plain score.
+  const std::span<float> choice = scratch.first(scores.size());
+  for (size_t e = 0; e < scores.size(); ++e) choice[e] = Comparable(bias.empty() ? scores[e] : scores[e] + bias[e]);
+  if (c.topk_method != TopkMethod::kGreedy && c.n_group > 1) KeepBestGroups(c, choice);
+
+  for (int32_t& expert : experts) expert = static_cast<int32_t>(TakeLargest(choice));
+  std::ranges::sort(experts);
+  WeighExperts(c, scores, experts, weights);
 }
 
 }  // namespace minke

@@ -15,4 +15,9 @@ namespace minke {
 void Route(const ModelConfig& config, const KernelSet& kernels, std::span<float> scores, std::span<const float> bias,
            std::span<float> scratch, std::span<int32_t> experts, std::span<float> weights);
 
+// Its parts: scores of x . gate^T in place, and the weights of experts that were chosen elsewhere.
+void ScoreExperts(const ModelConfig& config, const KernelSet& kernels, std::span<float> scores);
+void WeighExperts(const ModelConfig& config, std::span<const float> scores, std::span<const int32_t> experts,
+                  std::span<float> weights);
+
 }  // namespace minke

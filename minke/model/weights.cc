@@ -17,7 +17,7 @@ class Loader {
   Loader(const ModelConfig& config, const Checkpoint& checkpoint, ModelWeights& weights)
       : config_(config), checkpoint_(checkpoint), weights_(weights) {}
 
-  void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
+  void Enter(std::string prefix) { prefix_ = std::move(prefix); }
   Status status = {};
 
   void Matrix(const std::string& name, WeightView& view, int64_t rows, int64_t cols) {
@@ -141,24 +141,9 @@ class Loader {
 Result<ModelWeights> LoadWeights(const ModelConfig& config, const Checkpoint& checkpoint) {
   ModelWeights weights;
   Loader load(config, checkpoint, weights);
-  const int64_t vocab = config.vocab_size, d = config.hidden_size, n = config.num_hidden_layers;
-
-  load.Matrix("model.embed_tokens.weight", weights.embed_tokens, vocab, d);
-  load.Vector("model.norm.weight", weights.norm, d);
-  if (config.tie_word_embeddings) {
-    weights.lm_head = weights.embed_tokens;
-  } else {
-    load.Matrix("lm_head.weight", weights.lm_head, vocab, d);
-  }
-
-  load.set_prefix(fmt::format("model.layers.{}.", n));
-  // A configuration may promise an MTP layer that the files leave out; eh_proj decides.
-  const bool has_mtp = config.num_nextn_predict_layers > 0 && load.Has("eh_proj.weight");
-  weights.layers.resize(static_cast<size_t>(n + (has_mtp ? 1 : 0)));
-  for (size_t i = 0; i < weights.layers.size(); ++i) {
-    load.set_prefix(fmt::format("model.layers.{}.", i));
-    weights.layers[i].ForEachTensor(config, static_cast<int64_t>(i), load);
-    if (!load.status) return tl::unexpected<Error>(load.status.error());
+  weights.ForEachTensor(config, load);
+  MINKE_TRY(load.status);
+  for (size_t i = 0; i < weights.layers.size(); ++i)
     // Attention takes kv_b_proj apart, and a tile cannot be.
     if (IsTiled(weights.layers[i].kv_b_proj.dtype) && !HeadsAreTiles(config))
       return Fail(
@@ -167,20 +152,6 @@ Result<ModelWeights> LoadWeights(const ModelConfig& config, const Checkpoint& ch
           "are not multiples of {}",
           checkpoint.FileOf(fmt::format("model.layers.{}.self_attn.kv_b_proj.weight", i)), i, config.qk_nope_head_dim,
           config.v_head_dim, kTileRows);
-  }
-  if (has_mtp) {
-    weights.mtp = std::make_unique<MtpWeights>();
-    MtpWeights& mtp = *weights.mtp;
-    load.Vector("enorm.weight", mtp.enorm, d);
-    load.Vector("hnorm.weight", mtp.hnorm, d);
-    load.Matrix("eh_proj.weight", mtp.eh_proj, d, 2 * d);
-    load.Vector("shared_head.norm.weight", mtp.shared_head_norm, d);
-    mtp.embed_tokens = weights.embed_tokens;
-    mtp.head = weights.lm_head;
-    if (load.Has("embed_tokens.weight")) load.Matrix("embed_tokens.weight", mtp.embed_tokens, vocab, d);
-    if (load.Has("shared_head.head.weight")) load.Matrix("shared_head.head.weight", mtp.head, vocab, d);
-  }
-  MINKE_TRY(load.status);
   weights.unused = load.Unused();
   return weights;
 }

@@ -53,6 +53,11 @@ struct ModelWeights {
   std::unique_ptr<MtpWeights> mtp;
   std::vector<std::string> unused;                  // tensors that the configuration does not call for
   std::deque<std::vector<float>> converted_scales;  // block scales stored as BF16 or E8M0, as F32
+
+  // The only list of all tensors: those of LayerWeights and the ones beside the layers. f.Enter(prefix) precedes the
+  // tensors whose names stand behind `prefix`; f.Has(name) says whether an optional one is there.
+  template <class F>
+  void ForEachTensor(const ModelConfig& c, F&& f);
 };
 
 // Row scales of NAME, a matrix in tiles (U8 [row tiles, column tiles, TileBytes]): NAME_row_scales, F32 [row tiles, 2,
@@ -110,6 +115,45 @@ void LayerWeights::ForEachTensor(const ModelConfig& c, int64_t layer, F&& f) {
     mlp_tensors("mlp.experts." + std::to_string(e), experts[e], c.moe_intermediate_size);
   if (c.n_shared_experts > 0)
     mlp_tensors("mlp.shared_experts", shared_experts, c.moe_intermediate_size * c.n_shared_experts);
+}
+
+template <class F>
+void ModelWeights::ForEachTensor(const ModelConfig& c, F&& f) {
+  const int64_t vocab = c.vocab_size, d = c.hidden_size, n = c.num_hidden_layers;
+  f.Enter("");
+  f.Matrix("model.embed_tokens.weight", embed_tokens, vocab, d);
+  f.Vector("model.norm.weight", norm, d);
+  if (c.tie_word_embeddings) {
+    lm_head = embed_tokens;
+  } else {
+    f.Matrix("lm_head.weight", lm_head, vocab, d);
+  }
+  const auto prefix = [](int64_t layer) { return "model.layers." + std::to_string(layer) + "."; };
+  f.Enter(prefix(n));
+  // A configuration may promise an MTP layer that the files leave out; eh_proj decides.
+  const bool has_mtp = c.num_nextn_predict_layers > 0 && f.Has("eh_proj.weight");
+  layers.resize(static_cast<size_t>(n + (has_mtp ? 1 : 0)));
+  for (size_t i = 0; i < layers.size(); ++i) {
+    f.Enter(prefix(static_cast<int64_t>(i)));
+    layers[i].ForEachTensor(c, static_cast<int64_t>(i), f);
+  }
+  if (!has_mtp) return;
+  if (!mtp) mtp = std::make_unique<MtpWeights>();
+  f.Vector("enorm.weight", mtp->enorm, d);
+  f.Vector("hnorm.weight", mtp->hnorm, d);
+  f.Matrix("eh_proj.weight", mtp->eh_proj, d, 2 * d);
+  f.Vector("shared_head.norm.weight", mtp->shared_head_norm, d);
+  // Copies of the main model's, or missing.
+  if (f.Has("embed_tokens.weight")) {
+    f.Matrix("embed_tokens.weight", mtp->embed_tokens, vocab, d);
+  } else {
+    mtp->embed_tokens = embed_tokens;
+  }
+  if (f.Has("shared_head.head.weight")) {
+    f.Matrix("shared_head.head.weight", mtp->head, vocab, d);
+  } else {
+    mtp->head = lm_head;
+  }
 }
 
 }  // namespace minke

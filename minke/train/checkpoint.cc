@@ -1,0 +1,162 @@
+#include "minke/train/checkpoint.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <vector>
+
+#include "minke/base/file.h"
+#include "minke/tensor/safetensors.h"
+
+namespace minke {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kMostStateBytes = int64_t{64} << 20;
+constexpr size_t kKept = 2;  // checkpoints of a run
+
+std::string StepName(int64_t step) { return fmt::format("step-{:08}", step); }
+
+// A rename is on disk when its folder is.
+void SyncFolder(const fs::path& path) {
+  if (const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); fd >= 0) {
+    ::fsync(fd);
+    ::close(fd);
+  }
+}
+
+Status WriteText(const fs::path& path, const std::string& text) {
+  return WriteFileAtomic(path.string(), std::as_bytes(std::span(text)));
+}
+
+Status WriteModelFiles(const fs::path& folder, Parameters& parameters, ModelFiles files) {
+  std::vector<TensorToWrite> tensors;
+  const std::string mtp = fmt::format("model.layers.{}.", parameters.model()->config().num_hidden_layers);
+  bool own_embedding = false, own_head = false;
+  const Parameter *embedding = nullptr, *head = nullptr;
+  const auto add = [&](const std::string& name, const Parameter& p) {
+    tensors.push_back({name, DType::kF32, p.shape, std::as_bytes(parameters.values_of(p))});
+  };
+  for (const Parameter& p : parameters.list()) {
+    add(p.name, p);
+    if (p.name == "model.embed_tokens.weight") embedding = &p;
+    if (p.name == "lm_head.weight") head = &p;
+    own_embedding |= p.name == mtp + "embed_tokens.weight";
+    own_head |= p.name == mtp + "shared_head.head.weight";
+  }
+  if (parameters.model()->has_mtp()) {
+    if (!own_embedding) add(mtp + "embed_tokens.weight", *embedding);
+    if (!own_head) add(mtp + "shared_head.head.weight", head ? *head : *embedding);
+  }
+  files.config.erase("quantization_config");
+  const bool newer = files.config.contains("dtype");  // of torch_dtype's two names
+  files.config[newer ? "dtype" : "torch_dtype"] = "float32";
+  MINKE_TRY(WriteSafetensors((folder / "model.safetensors").string(), tensors));
+  if (!files.folder.empty()) MINKE_TRY(CopySideFiles(files.folder, folder.string()));
+  for (const auto& [name, text] : files.texts) MINKE_TRY(WriteText(folder / name, text));
+  return WriteText(folder / "config.json", DumpJson(files.config) + "\n");
+}
+
+// Makes `folder` whole or not at all: `fill` writes into a folder beside it.
+template <class F>
+Status MakeFolder(const fs::path& folder, F&& fill) {
+  std::error_code error;
+  const fs::path partial = folder.string() + ".partial";
+  fs::remove_all(partial, error);
+  fs::create_directories(partial, error);
+  if (error) return Fail(Code::kFailed, "{}: cannot be made: {}", partial.string(), error.message());
+  if (const Status filled = fill(partial); !filled) {
+    fs::remove_all(partial, error);
+    return filled;
+  }
+  SyncFolder(partial);
+  fs::rename(partial, folder, error);
+  if (error) return Fail(Code::kFailed, "{}: cannot get its name: {}", folder.string(), error.message());
+  SyncFolder(folder.parent_path());
+  return {};
+}
+
+// Whole checkpoints of a run, oldest first.
+std::vector<fs::path> Checkpoints(const fs::path& run) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::directory_iterator it(run, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (name.starts_with("step-") && !name.ends_with(".partial") && fs::exists(it->path() / "training.json", error))
+      found.push_back(it->path());
+  }
+  std::ranges::sort(found);
+  return found;
+}
+
+Status CopyTensor(const TensorFile& file, const std::string& name, const std::vector<int64_t>& shape,
+                  std::span<float> to, const fs::path& path) {
+  const TensorRef* found = file.Find(name);
+  if (!found || found->dtype != DType::kF32 || found->shape != shape)
+    return Fail(Code::kDamaged, "{}: tensor {} is missing, or is not F32 of shape {}", path.string(), name,
+                ShapeText(shape));
+  std::memcpy(to.data(), found->bytes.data(), to.size_bytes());
+  return {};
+}
+
+}  // namespace
+
+Status SaveTraining(const std::string& run, int64_t step, Parameters& parameters, AdamW& optimizer,
+                    const ModelFiles& files, const Json& state) {
+  const fs::path folder = fs::path(run) / StepName(step);
+  std::error_code error;
+  fs::remove_all(folder, error);  // the same step of an earlier try
+  MINKE_TRY(MakeFolder(folder, [&](const fs::path& partial) -> Status {
+    MINKE_TRY(WriteModelFiles(partial, parameters, files));
+    const auto size = std::ssize(optimizer.mean());
+    const TensorToWrite moments[] = {
+        {"mean", DType::kF32, {size}, std::as_bytes(optimizer.mean())},
+        {"square", DType::kF32, {size}, std::as_bytes(optimizer.square())},
+    };
+    MINKE_TRY(WriteSafetensors((partial / "training.safetensors").string(), moments));
+    const Json json = {{"version", 1},
+                       {"step", step},
+                       {"optimizer_steps", {{"model", optimizer.steps.model}, {"indexer", optimizer.steps.indexer}}},
+                       {"state", state}};
+    return WriteText(partial / "training.json", DumpJson(json) + "\n");
+  }));
+  auto found = Checkpoints(run);
+  for (size_t i = 0; i + kKept < found.size(); ++i) fs::remove_all(found[i], error);
+  return {};
+}
+
+Status SaveModel(const std::string& folder, Parameters& parameters, const ModelFiles& files) {
+  return MakeFolder(folder, [&](const fs::path& partial) { return WriteModelFiles(partial, parameters, files); });
+}
+
+std::optional<std::string> LatestTraining(const std::string& run) {
+  const auto found = Checkpoints(run);
+  if (found.empty()) return std::nullopt;
+  return found.back().string();
+}
+
+Result<Json> LoadTraining(const std::string& folder, Parameters& parameters, AdamW& optimizer) {
+  const fs::path path = folder, json_path = path / "training.json";
+  MINKE_ASSIGN(const std::string text, ReadFile(json_path.string(), kMostStateBytes));
+  MINKE_ASSIGN(Json json, ParseJson(text, json_path.string()));
+  const auto steps = json.is_object() ? json.find("optimizer_steps") : json.end();
+  if (steps == json.end() || !steps->is_object() || !json.contains("state") || json.value("version", 0) != 1 ||
+      !(*steps)["model"].is_number_integer() || !(*steps)["indexer"].is_number_integer())
+    return Fail(Code::kDamaged, "{}: is no state of a training run of this version", json_path.string());
+  MINKE_ASSIGN(const auto model, OpenSafetensors((path / "model.safetensors").string()));
+  for (const Parameter& p : parameters.list())
+    MINKE_TRY(CopyTensor(*model, p.name, p.shape, parameters.values_of(p), path / "model.safetensors"));
+  MINKE_ASSIGN(const auto moments, OpenSafetensors((path / "training.safetensors").string()));
+  const std::vector<int64_t> shape = {std::ssize(optimizer.mean())};
+  MINKE_TRY(CopyTensor(*moments, "mean", shape, optimizer.mean(), path / "training.safetensors"));
+  MINKE_TRY(CopyTensor(*moments, "square", shape, optimizer.square(), path / "training.safetensors"));
+  optimizer.steps = {(*steps)["model"], (*steps)["indexer"]};
+  parameters.Publish();
+  return json["state"];
+}
+
+}  // namespace minke

@@ -1,0 +1,33 @@
+// What a training run keeps on disk: RUN/step-00000120, an ordinary model folder (config.json, model.safetensors in
+// F32, the tokenizer's files) with two more files, training.safetensors (the optimiser's moments, F32) and
+// training.json (everything else that the next step depends on). A folder gets its name when it is whole, so a run
+// that is killed at any moment goes on from one that is.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "minke/base/json.h"
+#include "minke/base/result.h"
+#include "minke/model/checkpoint_writer.h"
+#include "minke/model/parameters.h"
+#include "minke/train/optimizer.h"
+
+namespace minke {
+
+// Writes RUN/step-N and removes older ones but for the last before it. `state` is the caller's share of training.json.
+// Errors: kFailed with file and reason (disk full); then older checkpoints are as they were.
+Status SaveTraining(const std::string& run, int64_t step, Parameters& parameters, AdamW& optimizer,
+                    const ModelFiles& files, const Json& state);
+
+// The model alone, as an ordinary folder that does not exist yet. Its MTP layer carries copies of the shared embedding
+// and head, as released checkpoints do.
+Status SaveModel(const std::string& folder, Parameters& parameters, const ModelFiles& files);
+
+// The last whole RUN/step-N; empty when there is none.
+std::optional<std::string> LatestTraining(const std::string& run);
+// Fills parameters and optimiser and returns the caller's state. Errors: kDamaged, kCannotResume with file and tensor.
+Result<Json> LoadTraining(const std::string& folder, Parameters& parameters, AdamW& optimizer);
+
+}  // namespace minke
