@@ -16,6 +16,13 @@
 
 namespace minke {
 
+// One step of AdamW with decoupled weight decay. c1 = 1 - beta1^t and c2 = 1 - beta2^t correct the bias of step t = 1,
+// 2, ...
+struct AdamWStep {
+  float lr, beta1, beta2, eps, decay, c1, c2;
+  float grad_scale;  // what gradients are multiplied with before anything else
+};
+
 struct KernelSet {
   const char* name;
   const char* description;  // flags in words, for `minke doctor`
@@ -102,6 +109,49 @@ struct KernelSet {
   // key_scales[s] * sum_j weights[j] * max(0, q_codes[j] . key_codes[s]), weights already times the query scales.
   void (*index_scores_e4m3)(const uint8_t* q_codes, const float* weights, int64_t heads, int64_t dim,
                             const uint8_t* key_codes, const float* key_scales, int64_t count, float* scores);
+
+  // ---- Backward, for training: F32 only; dY is the derivative of the loss by Y, and "+=" adds to what is there.
+
+  // dw[n, :] += sum_t dy[t, n] * x[t, :] for n in [n_begin, n_end), t ascending from what dw holds. dw's row 0 is
+  // n = 0; x and dw have `cols` columns.
+  void (*matmul_grad_weight)(const float* dy, int64_t dy_stride, const float* x, int64_t x_stride, int64_t rows,
+                             int64_t cols, int64_t n_begin, int64_t n_end, float* dw, int64_t dw_stride);
+  // dx[t, c - c_begin] += sum_n dy[t, n] * W[n, c] for c in [c_begin, c_end), n ascending from what dx holds; W in kF32
+  // or kBF16. (matmul_transposed overwrites and takes every format.)
+  void (*matmul_grad_input)(const float* dy, int64_t dy_stride, int64_t rows, const WeightView& w, int64_t c_begin,
+                            int64_t c_end, float* dx, int64_t dx_stride);
+  // dx +=, dweight +=; x is what rms_norm took.
+  void (*rms_norm_grad)(const float* x, const float* weight, const float* dy, int64_t n, float eps, float* dx,
+                        float* dweight);
+  // dx +=, dweight +=, dbias +=.
+  void (*layer_norm_grad)(const float* x, const float* weight, const float* dy, int64_t n, float eps, float* dx,
+                          float* dweight, float* dbias);
+  // h = silu(gate) * up, with the bits of silu_mul; writes dgate, dup and h. dgate may be gate, dup may be up, h may be
+  // dh.
+  void (*silu_mul_grad)(const float* gate, const float* up, const float* dh, int64_t n, float* dgate, float* dup,
+                        float* h);
+  // One query of attend_latent on rows of kF32: q [heads, rc + dr], o (its result) and d_o [heads, rc]. Writes dq
+  // [heads, rc + dr]; d_rows[position * (rc + dr) + i] +=, contiguous rows from position 0; p_sum[i], unless it is null,
+  // is the probability of the i-th position summed over heads and divided by their number. With d_o null only p_sum is
+  // made, and o, dq and d_rows may be null. positions as in attend_latent. scratch: AttendLatentGradScratch floats.
+  void (*attend_latent_grad)(const float* q, const float* o, const float* d_o, int64_t heads, int64_t rc, int64_t dr,
+                             const PagedRows& rows, const int32_t* positions, int64_t count, float scale, float* dq,
+                             float* d_rows, float* p_sum, float* scratch);
+  // The indexer's loss for one query: KL(p || softmax(I)) over the positions, with I as index_scores gives it on keys of
+  // kF32; p [count] sums to 1, and where it is 0 a term counts 0. Returns the loss, not weighted; 0 if count is 0.
+  // Writes dq [heads, dim] and dweights [heads], adds to dkeys[position * dim + i], all times `weight`. scratch:
+  // IndexGradScratch floats.
+  float (*index_kl_grad)(const float* q, const float* weights, int64_t heads, int64_t dim, const PagedRows& keys,
+                         const int32_t* positions, int64_t count, const float* p, float weight, float* dq,
+                         float* dweights, float* dkeys, float* scratch);
+  // In place: logits become (softmax(logits) - onehot(target)) * weight. Returns log softmax(logits)[target], the bits
+  // of logits[target] - log_sum_exp(logits).
+  float (*cross_entropy_grad)(float* logits, int64_t n, int64_t target, float weight);
+  // With g' = g * grad_scale: m = beta1 m + (1 - beta1) g', v = beta2 v + (1 - beta2) g'^2,
+  // p -= lr * (m / c1 / (sqrt(v / c2) + eps) + decay * p).
+  void (*adamw)(float* p, const float* g, float* m, float* v, int64_t n, const AdamWStep& step);
+  // The sum of x^2, by one order of operations; NaN in, NaN out.
+  double (*sum_squares)(const float* x, int64_t n);
 };
 
 inline constexpr int64_t kLanes = 16;
@@ -118,6 +168,16 @@ constexpr int64_t AttendLatentScratch(RowFormat format, int64_t heads, int64_t r
            kRowBlockI8 * (groups + dr + 16);
   }
   return heads * (kRowBlock + 3) + (format == RowFormat::kF32 ? 0 : kRowBlock * (rc + dr));
+}
+// Two numbers for each head and position, in whole blocks, and q and d_o as rows of rc + dr.
+constexpr int64_t AttendLatentGradScratch(int64_t heads, int64_t rc, int64_t dr, int64_t count) {
+  const int64_t blocks = (count + kRowBlock - 1) / kRowBlock;
+  return 2 * heads * (blocks * kRowBlock + rc + dr);
+}
+// The query turned, a number for each head and position, and one for each position.
+constexpr int64_t IndexGradScratch(int64_t heads, int64_t dim, int64_t count) {
+  const int64_t stride = (heads + kLanes - 1) / kLanes * kLanes;
+  return stride * (dim + count) + (count + kLanes - 1) / kLanes * kLanes;
 }
 
 }  // namespace minke

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "minke/kernels/gradient_reference.h"
 #include "minke/kernels/isa/isa_sets.h"
 #include "minke/tensor/block.h"
 #include "minke/tensor/dtype.h"
@@ -135,28 +136,11 @@ void MatMulTiles(const TileX* x, int64_t x_stride, int64_t rows, const WeightVie
     }
 }
 
-double Dot(const float* a, const float* b, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += double{a[i]} * b[i];
-  return sum;
-}
+using plain::Dot;
+using plain::Relu;
+using plain::Sigmoid;
 
 // ---- norms and rotary position ----------------------------------------------------------------------
-
-void RmsNorm(const float* x, const float* weight, int64_t n, float eps, float* y) {
-  const double scale = 1.0 / std::sqrt(Dot(x, x, n) / static_cast<double>(n) + eps);
-  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(x[i] * scale * weight[i]);
-}
-
-void LayerNorm(const float* x, const float* weight, const float* bias, int64_t n, float eps, float* y) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += x[i];
-  const double mean = sum / static_cast<double>(n);
-  double squares = 0;
-  for (int64_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
-  const double scale = 1.0 / std::sqrt(squares / static_cast<double>(n) + eps);
-  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>((x[i] - mean) * scale * weight[i] + bias[i]);
-}
 
 void Rotate(float& a, float& b, double cos, double sin) {
   const double a0 = a, b0 = b;
@@ -192,8 +176,6 @@ double RowElement(const PagedRows& rows, int64_t pos, int64_t n, int64_t exact, 
 }
 
 // ---- indexer ------------------------------------------------------------------------------------------
-
-double Relu(double x) { return x < 0 ? 0 : x; }  // NaN stays NaN, so that a broken key is ranked lowest
 
 void IndexScores(const float* q, const float* weights, int64_t heads, int64_t dim, const PagedRows& keys,
                  int64_t s_begin, int64_t s_end, float* scores) {
@@ -395,12 +377,6 @@ void AttendExpanded(const float* q, const float* k, int64_t k_stride, const floa
 
 // ---- elementwise and reductions ----------------------------------------------------------------------------
 
-double Sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
-
-void SiluMul(const float* gate, const float* up, int64_t n, float* y) {
-  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(gate[i] * Sigmoid(gate[i]) * up[i]);
-}
-
 void Axpy(float a, const float* x, int64_t n, float* y) {
   for (int64_t i = 0; i < n; ++i) y[i] = std::fma(a, x[i], y[i]);
 }
@@ -443,6 +419,62 @@ int64_t ArgMax(const float* x, int64_t n) {
   return best;
 }
 
+// ---- backward ------------------------------------------------------------------------------------------------
+
+void MatMulGradWeight(const float* dy, int64_t dy_stride, const float* x, int64_t x_stride, int64_t rows, int64_t cols,
+                      int64_t n_begin, int64_t n_end, float* dw, int64_t dw_stride) {
+  plain::AddProduct(
+      n_end - n_begin, cols, rows, [&](int64_t n, int64_t t) { return dy[t * dy_stride + n_begin + n]; },
+      [&](int64_t t, int64_t c) { return x[t * x_stride + c]; }, dw + n_begin * dw_stride, dw_stride);
+}
+
+void MatMulGradInput(const float* dy, int64_t dy_stride, int64_t rows, const WeightView& w, int64_t c_begin,
+                     int64_t c_end, float* dx, int64_t dx_stride) {
+  plain::AddProduct(
+      rows, c_end - c_begin, w.rows, [&](int64_t t, int64_t n) { return dy[t * dy_stride + n]; },
+      [&](int64_t n, int64_t c) { return Weight(w, n, c_begin + c); }, dx, dx_stride);
+}
+
+void AttendLatentGrad(const float* q, const float* o, const float* d_o, int64_t heads, int64_t rc, int64_t dr,
+                      const PagedRows& rows, const int32_t* positions, int64_t count, float scale, float* dq,
+                      float* d_rows, float* p_sum, float* /*scratch*/) {
+  const auto position = [&](int64_t i) { return positions ? positions[i] : i; };
+  plain::AttendLatentGrad(
+      plain::LatentShape{heads, rc, dr, count, scale}, q, o, d_o,
+      [&](int64_t i) { return const_cast<const float*>(rows.row(position(i))); }, dq,
+      [&](int64_t i) { return d_rows + position(i) * (rc + dr); }, p_sum);
+}
+
+float IndexKlGrad(const float* q, const float* weights, int64_t heads, int64_t dim, const PagedRows& keys,
+                  const int32_t* positions, int64_t count, const float* p, float weight, float* dq, float* dweights,
+                  float* dkeys, float* /*scratch*/) {
+  const plain::IndexShape shape = {heads, dim, count};
+  const auto position = [&](int64_t i) { return positions ? positions[i] : i; };
+  const auto key = [&](int64_t i) { return const_cast<const float*>(keys.row(position(i))); };
+  plain::IndexKlGrad(shape, q, weights, key, p, weight, dq, dweights, [&](int64_t i) { return dkeys + position(i) * dim; });
+  return static_cast<float>(plain::IndexKl(shape, q, weights, key, p));
+}
+
+float CrossEntropyGrad(float* logits, int64_t n, int64_t target, float weight) {
+  const float result = logits[target] - LogSumExp(logits, n);
+  plain::CrossEntropyGrad(logits, n, target, weight);
+  return result;
+}
+
+void AdamW(float* p, const float* g, float* m, float* v, int64_t n, const AdamWStep& step) {
+  for (int64_t i = 0; i < n; ++i) {
+    const double gradient = double{g[i]} * step.grad_scale;
+    const double mean = step.beta1 * double{m[i]} + (1.0 - step.beta1) * gradient;
+    const double square = step.beta2 * double{v[i]} + (1.0 - step.beta2) * gradient * gradient;
+    m[i] = static_cast<float>(mean);
+    v[i] = static_cast<float>(square);
+    const double update = mean / step.c1 / (std::sqrt(square / step.c2) + step.eps) + double{step.decay} * p[i];
+    p[i] = static_cast<float>(p[i] - step.lr * update);
+  }
+}
+
+double SumSquares(const float* x, int64_t n) { return Dot(x, x, n); }
+
 bool Always() { return true; }
 
 }  // namespace
@@ -456,8 +488,8 @@ extern const KernelSet kReferenceKernels = {
     .matmul_tiles = MatMulTiles,
     .matmul_transposed = MatMulTransposed,
     .dequantize_row = DequantizeRow,
-    .rms_norm = RmsNorm,
-    .layer_norm = LayerNorm,
+    .rms_norm = plain::RmsNorm<float>,
+    .layer_norm = plain::LayerNorm<float>,
     .rope_interleaved = RopeInterleaved,
     .rope_half_split = RopeHalfSplit,
     .index_scores = IndexScores,
@@ -466,7 +498,7 @@ extern const KernelSet kReferenceKernels = {
     .top_k = TopK,
     .attend_latent = AttendLatent,
     .attend_expanded = AttendExpanded,
-    .silu_mul = SiluMul,
+    .silu_mul = plain::SiluMul<float>,
     .axpy = Axpy,
     .softmax = Softmax,
     .sigmoid = SigmoidInPlace,
@@ -478,6 +510,16 @@ extern const KernelSet kReferenceKernels = {
     .hadamard = Hadamard,
     .quantize_e4m3 = QuantizeE4M3,
     .index_scores_e4m3 = IndexScoresE4M3,
+    .matmul_grad_weight = MatMulGradWeight,
+    .matmul_grad_input = MatMulGradInput,
+    .rms_norm_grad = plain::RmsNormGrad<float>,
+    .layer_norm_grad = plain::LayerNormGrad<float>,
+    .silu_mul_grad = plain::SiluMulGrad<float>,
+    .attend_latent_grad = AttendLatentGrad,
+    .index_kl_grad = IndexKlGrad,
+    .cross_entropy_grad = CrossEntropyGrad,
+    .adamw = AdamW,
+    .sum_squares = SumSquares,
 };
 
 }  // namespace minke
