@@ -5,6 +5,7 @@
   make_checkpoint.py OUT --preset v32-layer --dtype fp8 --moe
   make_checkpoint.py OUT --preset v32-moe                    one MoE layer of V3.2 with nothing reduced, FP8, 11.5 GB
   make_checkpoint.py OUT --preset dsa-1.6b                   1.59 billion parameters, for benchmarks
+  make_checkpoint.py OUT --preset dsa-15m                    14.8 million parameters, F32, to time training with
   make_checkpoint.py OUT --preset big16                      17 GB in shards, almost all of it file holes
   make_checkpoint.py OUT --preset tiny --set num_hidden_layers=4 --set index_topk=32 --dtype f32
 
@@ -44,6 +45,12 @@ PRESETS = {
     "dsa-1.6b": (dict(V32, num_hidden_layers=12, hidden_size=1024, intermediate_size=2816, moe_intermediate_size=512,
                       num_attention_heads=32, n_routed_experts=64, num_experts_per_tok=6, n_group=8, topk_group=4,
                       first_k_dense_replace=1, q_lora_rank=768, index_n_heads=16), "bf16", False),
+    # 14.8 million parameters: what bench/train_speed.py trains.
+    "dsa-15m": (dict(V32, num_hidden_layers=6, vocab_size=3072, hidden_size=256, intermediate_size=1024,
+                     moe_intermediate_size=320, num_attention_heads=8, num_key_value_heads=8, n_routed_experts=8,
+                     num_experts_per_tok=2, n_group=1, topk_group=1, first_k_dense_replace=1, q_lora_rank=128,
+                     kv_lora_rank=64, qk_nope_head_dim=32, qk_rope_head_dim=16, v_head_dim=32, index_n_heads=4,
+                     index_head_dim=32, index_topk=64, max_position_embeddings=512, rope_scaling=None), "f32", False),
     "tiny": (dict(V32, num_hidden_layers=2, vocab_size=192, hidden_size=64, intermediate_size=112,
                   moe_intermediate_size=32, num_attention_heads=4, num_key_value_heads=4, n_routed_experts=8,
                   num_experts_per_tok=2, n_group=4, topk_group=2, first_k_dense_replace=1, q_lora_rank=48,
