@@ -81,7 +81,6 @@ Status Grad(const GradFlags& flags, CliContext& context) {
   const float loss_value = static_cast<float>(loss);
   std::vector<TensorToWrite> tensors{{"loss", DType::kF32, {1}, std::as_bytes(std::span(&loss_value, 1))}};
   for (const Parameter& p : parameters->list()) {
-    if (p.kind == ParameterKind::kRouterBias) continue;
     const auto values =
         learner->gradients().subspan(static_cast<size_t>(p.offset), static_cast<size_t>(p.size));
     tensors.push_back({p.name, DType::kF32, p.shape, std::as_bytes(values)});

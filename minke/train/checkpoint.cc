@@ -110,7 +110,7 @@ Status SaveTraining(const std::string& run, int64_t step, Parameters& parameters
   const fs::path folder = fs::path(run) / StepName(step);
   std::error_code error;
   fs::remove_all(folder, error);  // the same step of an earlier try
-  MINKE_TRY(MakeFolder(folder, [&](const fs::path& partial) -> Status {
+  const auto fill = [&](const fs::path& partial) -> Status {
     MINKE_TRY(WriteModelFiles(partial, parameters, files));
     const auto size = std::ssize(optimizer.mean());
     const TensorToWrite moments[] = {
@@ -123,7 +123,8 @@ Status SaveTraining(const std::string& run, int64_t step, Parameters& parameters
                        {"optimizer_steps", {{"model", optimizer.steps.model}, {"indexer", optimizer.steps.indexer}}},
                        {"state", state}};
     return WriteText(partial / "training.json", DumpJson(json) + "\n");
-  }));
+  };
+  MINKE_TRY(MakeFolder(folder, fill));
   auto found = Checkpoints(run);
   for (size_t i = 0; i + kKept < found.size(); ++i) fs::remove_all(found[i], error);
   return {};
