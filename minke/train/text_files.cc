@@ -1,53 +1,49 @@
 #include "minke/train/text_files.h"
 
+#include <algorithm>
+
 #include "minke/base/file.h"
 #include "minke/text/prompt_json.h"
 
 namespace minke {
 namespace {
 
-tl::unexpected<Error> Wrong(std::string_view where, std::string_view what) {
-  return Fail(Code::kInvalidArgument, "{}: {}", where, what);
-}
+tl::unexpected<Error> Wrong(std::string_view what) { return Fail(Code::kInvalidArgument, "{}", what); }
 
 // "loss": of one message. Only what an assistant said can be learned.
-Result<bool> HasLoss(const PromptJson& message, const std::string& role, size_t i, std::string_view where) {
+Result<bool> HasLoss(const PromptJson& message, const std::string& role, size_t i) {
   const PromptJson* loss = message.Find("loss");
   const bool assistant = role == "assistant";
   if (!loss || loss->is_null()) return assistant;
-  if (!loss->is_bool()) return Wrong(where, fmt::format("messages[{}].loss is not true or false", i));
+  if (!loss->is_bool()) return Wrong(fmt::format("messages[{}].loss is not true or false", i));
   if (loss->boolean() && !assistant)
-    return Wrong(where, fmt::format("messages[{}].loss is true on a {} message: only an assistant's can be", i, role));
+    return Wrong(fmt::format("messages[{}].loss is true on a {} message: only an assistant's can be", i, role));
   return loss->boolean();
 }
 
 }  // namespace
 
-Result<DataLine> DataLine::Parse(std::string_view line, std::string_view where) {
-  MINKE_ASSIGN(const PromptJson object, PromptJson::Parse(line, where));
+Result<DataLine> DataLine::Parse(std::string_view line) {
+  MINKE_ASSIGN(const PromptJson object, PromptJson::Parse(line, "the line"));
   const PromptJson* text = object.Find("text");
   const PromptJson* messages = object.Find("messages");
-  if ((text == nullptr) == (messages == nullptr))
-    return Wrong(where, "expected an object with \"text\" or with \"messages\"");
+  if ((text == nullptr) == (messages == nullptr)) return Wrong("expected an object with \"text\" or with \"messages\"");
   DataLine out;
   if (text) {
-    if (!text->is_string()) return Wrong(where, "\"text\" is no string");
+    if (!text->is_string()) return Wrong("\"text\" is no string");
     out.is_text = true;
     out.text = text->text();
     return out;
   }
-  auto parsed = MessagesFromJson(*messages);
-  if (!parsed) return Wrong(where, parsed.error().message);
-  out.messages = std::move(*parsed);
+  MINKE_ASSIGN(out.messages, MessagesFromJson(*messages));
   for (size_t i = 0; i < out.messages.size(); ++i) {
-    MINKE_ASSIGN(const bool loss, HasLoss(messages->items()[i], out.messages[i].role, i, where));
+    MINKE_ASSIGN(const bool loss, HasLoss(messages->items()[i], out.messages[i].role, i));
     out.loss.push_back(loss);
   }
   if (const PromptJson* tools = object.Find("tools"); tools && !tools->is_null()) {
-    auto list = ToolsFromJson(*tools, "tools");
-    if (!list) return Wrong(where, list.error().message);
+    MINKE_ASSIGN(std::vector<PromptJson> list, ToolsFromJson(*tools, "tools"));
     const size_t before = out.messages.size();
-    AttachTools(out.messages, std::move(*list));
+    AttachTools(out.messages, std::move(list));
     if (out.messages.size() > before) out.loss.insert(out.loss.begin(), false);
   }
   return out;
@@ -67,9 +63,10 @@ Status ForEachText(const std::string& path, const std::function<void(std::string
     begin = end + 1;
     ++number;
     if (line.find_first_not_of(" \t\r") == line.npos) continue;
-    MINKE_ASSIGN(const DataLine data, DataLine::Parse(line, fmt::format("{}:{}", path, number)));
-    if (data.is_text) add(data.text);
-    for (const Message& message : data.messages) {
+    const auto data = DataLine::Parse(line);
+    if (!data) return Fail(Code::kInvalidArgument, "{}:{}: {}", path, number, data.error().message);
+    if (data->is_text) add(data->text);
+    for (const Message& message : data->messages) {
       add(message.reasoning_content);
       add(message.content);
     }

@@ -18,8 +18,8 @@ struct DataLine {
   std::vector<Message> messages;
   std::vector<bool> loss;  // by message: an assistant's, unless its "loss" says no
 
-  // Errors: kInvalidArgument, starting with `where`.
-  static Result<DataLine> Parse(std::string_view line, std::string_view where);
+  // Errors: kInvalidArgument, without a file or line, which the caller knows.
+  static Result<DataLine> Parse(std::string_view line);
 };
 
 // Calls `add` for each text of a file: a .jsonl file's lines (a message's reasoning and content are two texts), any
