@@ -4,6 +4,7 @@ find_package(Threads REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(tl-expected REQUIRED)
 find_package(fmt REQUIRED)
+# CLI11 and toml++ (minke/train/config_file.cc) are headers only and need no target.
 if(CMAKE_CROSSCOMPILING)
   set(MINKE_FMT fmt::fmt-header-only)
 else()

@@ -61,6 +61,7 @@ void AddRunCommand(FlagSet program, CliContext& context);
 void AddChatCommand(FlagSet program, CliContext& context);
 void AddInspectCommand(FlagSet program, CliContext& context);
 void AddTokenizeCommand(FlagSet program, CliContext& context);
+void AddTokenizerCommand(FlagSet program, CliContext& context);
 void AddTemplateCommand(FlagSet program, CliContext& context);
 void AddScoreCommand(FlagSet program, CliContext& context);
 void AddGradCommand(FlagSet program, CliContext& context);

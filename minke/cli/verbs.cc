@@ -7,6 +7,7 @@ void AddVerbs(FlagSet program, CliContext& context) {
   AddChatCommand(program, context);
   AddInspectCommand(program, context);
   AddTokenizeCommand(program, context);
+  AddTokenizerCommand(program, context);
   AddTemplateCommand(program, context);
   AddScoreCommand(program, context);
   AddPerplexityCommand(program, context);

@@ -42,6 +42,13 @@ struct Message {
   std::optional<PromptJson> response_format = {};  // a JSON schema
 };
 
+// What an assistant said, in the bytes of the prompt: after the marker that opens its turn, up to and with the marker
+// that ends it. Where training on conversations has its targets.
+struct AssistantTurn {
+  size_t message = 0;  // its index
+  size_t begin = 0, end = 0;
+};
+
 struct EncodeOptions {
   ThinkingMode thinking_mode = ThinkingMode::kChat;
   bool add_default_bos_token = true;
@@ -51,6 +58,8 @@ struct EncodeOptions {
   bool add_generation_prompt = true;
   // R1's later revisions open the reasoning in the prompt (TemplateChoice::opens_think).
   bool opens_think = false;
+  // Filled in with the turns of `messages`, in order, where it is given.
+  std::vector<AssistantTurn>* turns = nullptr;
 };
 
 // Errors: kInvalidArgument, starting with "messages[i]: ", for what the format refuses: an unknown role, a tool result

@@ -29,7 +29,8 @@ class Encoder {
       } else if (message.role == "tool") {
         ToolResult(message);
       } else if (message.role == "assistant") {
-        Assistant(message);
+        const size_t begin = Assistant(message);
+        if (options_.turns) options_.turns->push_back({i, begin, out_.size()});
       } else if (message.role != "system") {
         return Fail(Code::kInvalidArgument, "messages[{}]: the role \"{}\" has no place in this template", i,
                     message.role);
@@ -58,24 +59,32 @@ class Encoder {
     return {};
   }
 
-  void Assistant(const Message& message) {
+  // Returns where its own words begin.
+  size_t Assistant(const Message& message) {
     if (!message.tool_calls.empty() && (r1_ || message.content.empty())) {
       after_tool_ = false;
       return Calls(message);
     }
+    size_t begin;
     if (after_tool_) {
-      out_.append(kToolOutputsEnd).append(message.content);
+      out_ += kToolOutputsEnd;
+      begin = out_.size();
+      out_ += message.content;
     } else {
       std::string_view text = message.content;
       const size_t think_end = r1_ ? text.rfind(kThinkEnd) : std::string_view::npos;
       if (think_end != std::string_view::npos) text.remove_prefix(think_end + kThinkEnd.size());
-      out_.append(kAssistant).append(text);
+      out_ += kAssistant;
+      begin = out_.size();
+      out_ += text;
     }
     after_tool_ = false;
     out_ += kEnd;
+    return begin;
   }
 
-  void Calls(const Message& message) {
+  size_t Calls(const Message& message) {
+    const size_t begin = out_.size() + (any_call_ ? 0 : kAssistant.size());
     for (const ToolCall& call : message.tool_calls) {
       const bool later = any_call_;
       if (later) {
@@ -89,6 +98,7 @@ class Encoder {
       if (!r1_ && later) out_.append(kToolCallsEnd).append(kEnd);
     }
     if (r1_) out_.append(kToolCallsEnd).append(kEnd);
+    return begin;
   }
 
   void ToolResult(const Message& message) {

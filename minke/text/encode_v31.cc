@@ -65,6 +65,7 @@ Result<std::string> EncodeV31(std::span<const Message> messages, const EncodeOpt
     } else if (message.role == "assistant") {
       if (after_user) out.append(kAssistant).append(kThinkEnd);
       after_user = false;
+      const size_t begin = out.size();
       std::string_view text = message.content;
       const size_t think_end = after_tool ? std::string_view::npos : text.find(kThinkEnd);
       if (think_end != std::string_view::npos) text.remove_prefix(think_end + kThinkEnd.size());
@@ -77,6 +78,7 @@ Result<std::string> EncodeV31(std::span<const Message> messages, const EncodeOpt
         out += kToolCallsEnd;
       }
       out += kEnd;
+      if (options.turns) options.turns->push_back({i, begin, out.size()});
     } else if (message.role == "tool") {
       out.append(kToolOutput).append(message.content).append(kToolOutputEnd);
       after_user = false;

@@ -46,7 +46,7 @@ constexpr std::string_view kResponseHead =
 class Encoder {
  public:
   Encoder(std::span<const Message> messages, const EncodeOptions& options)
-      : thinking_(options.thinking_mode == ThinkingMode::kThinking) {
+      : thinking_(options.thinking_mode == ThinkingMode::kThinking), turns_(options.turns) {
     for (const Message& message : options.context) all_.push_back(&message);
     for (const Message& message : messages) all_.push_back(&message);
     first_ = options.context.size();
@@ -131,6 +131,7 @@ class Encoder {
 
   Status Assistant(size_t i) {
     const Message& message = *all_[i];
+    const size_t begin = out_.size();
     if (thinking_ && static_cast<int64_t>(i) > last_) {
       if (message.reasoning_content.empty() && message.tool_calls.empty())
         return Wrong(i, "an assistant message of the current turn needs reasoning_content or tool_calls when thinking");
@@ -146,6 +147,7 @@ class Encoder {
       out_.append("\n").append(kCallsEnd).append(">");
     }
     out_ += kEnd;
+    if (turns_) turns_->push_back({i - first_, begin, out_.size()});
     return {};
   }
 
@@ -192,6 +194,7 @@ class Encoder {
   }
 
   const bool thinking_;
+  std::vector<AssistantTurn>* const turns_;
   std::vector<const Message*> all_;
   size_t first_ = 0;   // of the messages to render
   size_t caller_ = 0;  // whose calls the current group of tool results answers
