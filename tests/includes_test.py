@@ -14,13 +14,14 @@ SEES = {
     "text": {"base"},
     "model": {"base", "tensor", "kernels"},
     "engine": {"base", "tensor", "kernels", "model"},
-    "cli": {"base", "tensor", "kernels", "text", "model", "engine"},
+    "train": {"base", "tensor", "kernels", "text", "model", "engine"},
+    "cli": {"base", "tensor", "kernels", "text", "model", "engine", "train"},
 }
 # Headers that other rooms may include. Whatever a door itself includes of its own room is a door as well: a reader of
 # the door has to read it anyway.
 DOORS = {
     "base": {"result.h", "check.h", "json.h", "token_id.h", "thread_pool.h", "rng.h", "file.h", "available_memory.h",
-             "cgroup.h", "file_reader.h", "page_memory.h"},
+             "cgroup.h", "file_reader.h", "nearest_name.h", "page_memory.h"},
     "tensor": {"dtype.h", "view.h", "arena.h", "weight_view.h", "safetensors.h", "checkpoint.h", "verify.h",
                "quantize.h", "encode.h", "gguf.h", "gguf_writer.h"},
     "kernels": {"kernel_set.h", "pack_row.h"},
@@ -29,6 +30,7 @@ DOORS = {
     "model": {"config.h", "cache_view.h", "forward.h", "model.h", "facts.h", "work.h", "split.h", "checkpoint_writer.h",
               "gguf_model.h", "gguf_export.h"},
     "engine": {"engine.h", "sampling.h", "page_pool.h", "random_rows.h"},
+    "train": {"evaluate.h", "make_data.h", "rollout.h", "task.h"},
     "cli": set(),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"minke/([^/"]+)/([^"]+)"', re.MULTILINE)

@@ -1,12 +1,12 @@
 // minke chat: a conversation in the terminal, or of the lines of a pipe.
 #include <unistd.h>
 
+#include "minke/base/nearest_name.h"
 #include "minke/cli/answer.h"
 #include "minke/cli/command.h"
 #include "minke/cli/conversation.h"
 #include "minke/cli/line_reader.h"
 #include "minke/cli/sampling_flags.h"
-#include "minke/cli/settings.h"
 #include "minke/cli/signals.h"
 #include "minke/cli/terminal.h"
 

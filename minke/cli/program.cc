@@ -6,6 +6,7 @@
 #include <new>
 
 #include "minke/base/file.h"
+#include "minke/base/nearest_name.h"
 #include "minke/cli/command.h"
 #include "minke/cli/settings.h"
 #include "minke/cli/signals.h"

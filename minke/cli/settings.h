@@ -17,9 +17,6 @@ namespace minke {
 // "max-queue" -> "MINKE_MAX_QUEUE".
 std::string EnvironmentName(std::string_view flag);
 
-// The candidate with the smallest edit distance, or "" when none is near enough to be meant.
-std::string NearestName(std::string_view name, const std::vector<std::string>& candidates);
-
 // Every long flag name of the program and of its verbs, sorted.
 std::vector<std::string> FlagNames(const CLI::App& app);
 

@@ -125,9 +125,6 @@ TEST(Settings, BadValueNamesItsSource) {
 
 TEST(Settings, Names) {
   EXPECT_EQ(EnvironmentName("max-queue"), "MINKE_MAX_QUEUE");
-  EXPECT_EQ(NearestName("thread", {"threads", "temp"}), "threads");
-  EXPECT_EQ(NearestName("tmep", {"step", "temp"}), "temp");  // a swap is one slip
-  EXPECT_EQ(NearestName("zzzzzz", {"threads", "temp"}), "");
 }
 
 }  // namespace

@@ -12,6 +12,9 @@ void AddVerbs(FlagSet program, CliContext& context) {
   AddPerplexityCommand(program, context);
   AddQuantizeCommand(program, context);
   AddConvertCommand(program, context);
+  AddTasksCommand(program, context);
+  AddMakeDataCommand(program, context);
+  AddEvalCommand(program, context);
   AddBenchCommand(program, context);
   AddDoctorCommand(program, context);
 }
