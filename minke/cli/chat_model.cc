@@ -10,7 +10,8 @@ Message TextMessage(std::string role, std::string content) {
   return message;
 }
 
-Result<std::unique_ptr<ChatModel>> ChatModel::Open(const ModelFlags& flags, const CliContext& context) {
+Result<std::unique_ptr<ChatModel>> ChatModel::Open(const ModelFlags& flags, const CliContext& context,
+                                                   int64_t max_sequences) {
   auto chat = std::unique_ptr<ChatModel>(new ChatModel);
   EngineOptions options = flags.engine_options();
   MINKE_ASSIGN(options.kernels, ChooseKernelSet(context.isa));
@@ -25,7 +26,7 @@ Result<std::unique_ptr<ChatModel>> ChatModel::Open(const ModelFlags& flags, cons
     context.Note(chat->choice_.note);
   options.model = chat->opened_.model;
   options.num_threads = context.ThreadCount();
-  options.max_sequences = 1;
+  options.max_sequences = max_sequences;
   options.token_bytes = [tokenizer = chat->tokenizer_.get()](TokenId id) { return tokenizer->TokenBytes(id); };
   MINKE_ASSIGN(chat->engine_, Engine::Open(options));
   chat->context_ = chat->engine_->stats().context;

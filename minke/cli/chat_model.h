@@ -1,4 +1,5 @@
-// Everything that turns messages into an answer: model, tokenizer, template and engine, opened once for run and chat.
+// Everything that turns messages into an answer: model, tokenizer, template and engine, opened once for run, chat and
+// eval.
 #pragma once
 
 #include <memory>
@@ -20,7 +21,8 @@ Message TextMessage(std::string role, std::string content);
 
 class ChatModel {
  public:
-  static Result<std::unique_ptr<ChatModel>> Open(const ModelFlags& flags, const CliContext& context);
+  static Result<std::unique_ptr<ChatModel>> Open(const ModelFlags& flags, const CliContext& context,
+                                                 int64_t max_sequences = 1);
 
   Engine& engine() const { return *engine_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }

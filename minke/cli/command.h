@@ -68,6 +68,9 @@ void AddGradCommand(FlagSet program, CliContext& context);
 void AddPerplexityCommand(FlagSet program, CliContext& context);
 void AddQuantizeCommand(FlagSet program, CliContext& context);
 void AddConvertCommand(FlagSet program, CliContext& context);
+void AddTasksCommand(FlagSet program, CliContext& context);
+void AddMakeDataCommand(FlagSet program, CliContext& context);
+void AddEvalCommand(FlagSet program, CliContext& context);
 void AddBenchCommand(FlagSet program, CliContext& context);
 void AddDoctorCommand(FlagSet program, CliContext& context);
 

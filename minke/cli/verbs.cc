@@ -14,6 +14,9 @@ void AddVerbs(FlagSet program, CliContext& context) {
   AddGradCommand(program, context);
   AddQuantizeCommand(program, context);
   AddConvertCommand(program, context);
+  AddTasksCommand(program, context);
+  AddMakeDataCommand(program, context);
+  AddEvalCommand(program, context);
   AddBenchCommand(program, context);
   AddDoctorCommand(program, context);
 }
