@@ -65,6 +65,7 @@ void AddTokenizerCommand(FlagSet program, CliContext& context);
 void AddTemplateCommand(FlagSet program, CliContext& context);
 void AddScoreCommand(FlagSet program, CliContext& context);
 void AddGradCommand(FlagSet program, CliContext& context);
+void AddTrainCommand(FlagSet program, CliContext& context);
 void AddPerplexityCommand(FlagSet program, CliContext& context);
 void AddQuantizeCommand(FlagSet program, CliContext& context);
 void AddConvertCommand(FlagSet program, CliContext& context);

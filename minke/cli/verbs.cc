@@ -12,6 +12,7 @@ void AddVerbs(FlagSet program, CliContext& context) {
   AddScoreCommand(program, context);
   AddPerplexityCommand(program, context);
   AddGradCommand(program, context);
+  AddTrainCommand(program, context);
   AddQuantizeCommand(program, context);
   AddConvertCommand(program, context);
   AddTasksCommand(program, context);

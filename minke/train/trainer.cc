@@ -1,0 +1,327 @@
+#include "minke/train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "minke/model/learner.h"
+#include "minke/train/checkpoint.h"
+#include "minke/train/loss.h"
+#include "minke/train/metrics.h"
+#include "minke/train/schedule.h"
+
+namespace minke {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+
+double Seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// One forward pass's worth of documents.
+struct MicroBatch {
+  Sequence sequence;
+  std::vector<LearnerItem> items;
+  std::vector<TokenId> targets, mtp_targets;  // of the rows of both heads
+  int64_t num_targets = 0, num_mtp_targets = 0;
+
+  void Prepare();
+};
+
+void MicroBatch::Prepare() {
+  items.clear(), targets.clear(), mtp_targets.clear();
+  int64_t first = 0;
+  for (const int64_t length : sequence.lengths) {
+    items.push_back({std::span(sequence.tokens).subspan(static_cast<size_t>(first), static_cast<size_t>(length))});
+    const auto target = [&](int64_t i) {
+      const auto at = static_cast<size_t>(first + i);
+      return i < length && sequence.loss[at] != 0 ? sequence.tokens[at] : kNoTarget;
+    };
+    for (int64_t i = 0; i < length; ++i) targets.push_back(target(i + 1));
+    for (int64_t i = 0; i + 1 < length; ++i) mtp_targets.push_back(target(i + 2));
+    first += length;
+  }
+  num_targets = std::ssize(targets) - std::ranges::count(targets, kNoTarget);
+  num_mtp_targets = std::ssize(mtp_targets) - std::ranges::count(mtp_targets, kNoTarget);
+}
+
+// A stage in progress.
+class StageRun {
+ public:
+  StageRun(const StageConfig& stage, Parameters& parameters, AdamW& optimizer, Dataset data,
+           std::unique_ptr<Learner> learner, const KernelSet& kernels, ThreadPool& pool)
+      : stage_(stage),
+        parameters_(parameters),
+        optimizer_(optimizer),
+        data_(std::move(data)),
+        learner_(std::move(learner)),
+        kernels_(kernels),
+        pool_(pool) {}
+
+  Status Step(int64_t step, StepReport& report);
+  Dataset& data() { return data_; }
+
+ private:
+  Status ReadBatch();
+  void RunMicroBatch(MicroBatch& batch, StepReport& report);
+  Status CheckFinite(const StepReport& report, const AdamW::Norms& norms);
+
+  const StageConfig& stage_;
+  Parameters& parameters_;
+  AdamW& optimizer_;
+  Dataset data_;
+  std::unique_ptr<Learner> learner_;
+  const KernelSet& kernels_;
+  ThreadPool& pool_;
+  std::vector<MicroBatch> batches_;
+  int64_t rows_ = 0, targets_ = 0, mtp_targets_ = 0;
+};
+
+Status StageRun::ReadBatch() {
+  batches_.clear();
+  rows_ = targets_ = mtp_targets_ = 0;
+  while (rows_ < stage_.batch_tokens) {
+    const int64_t room = stage_.batch_tokens - rows_;
+    if (rows_ > 0 && room < 2) break;
+    MicroBatch& batch = batches_.emplace_back();
+    const int64_t longest = std::min(stage_.sequence_tokens, stage_.micro_tokens);
+    // Documents join until the next does not fit; the first of a batch always does.
+    const int64_t most = std::max(std::min(room, stage_.micro_tokens), rows_ == 0 ? longest : 2);
+    MINKE_TRY(data_.Next(most, batch.sequence));
+    batch.Prepare();
+    rows_ += std::ssize(batch.sequence.tokens);
+    targets_ += batch.num_targets;
+    mtp_targets_ += batch.num_mtp_targets;
+  }
+  return {};
+}
+
+void StageRun::RunMicroBatch(MicroBatch& batch, StepReport& report) {
+  const bool model = stage_.trains_model(), mtp = stage_.mtp_weight > 0;
+  const auto logits = learner_->Forward(batch.items, model);
+  if (model) {
+    const auto weights = [](std::span<const TokenId> targets, double weight) {
+      std::vector<float> result;
+      for (const TokenId target : targets) result.push_back(target == kNoTarget ? 0 : static_cast<float>(weight));
+      return result;
+    };
+    report.loss += CrossEntropy(kernels_, pool_, logits, batch.targets,
+                                weights(batch.targets, 1 / static_cast<double>(std::max<int64_t>(targets_, 1))));
+    if (mtp) {
+      const double weight = stage_.mtp_weight / static_cast<double>(std::max<int64_t>(mtp_targets_, 1));
+      report.mtp_loss += CrossEntropy(kernels_, pool_, learner_->MtpLogits(), batch.mtp_targets,
+                                      weights(batch.mtp_targets, weight)) /
+                         stage_.mtp_weight;
+    }
+  }
+  const double share = static_cast<double>(std::ssize(batch.sequence.tokens)) / static_cast<double>(rows_);
+  const BackwardLosses losses = learner_->Backward(
+      {.model = model,
+       .indexer_weight = stage_.trains_indexer() ? static_cast<float>(1 / static_cast<double>(rows_)) : 0,
+       .balance_weight = static_cast<float>(stage_.balance_weight * share)});
+  report.indexer_kl += losses.indexer_kl / static_cast<double>(rows_);
+  report.balance += losses.balance * share;
+}
+
+Status StageRun::CheckFinite(const StepReport& report, const AdamW::Norms& norms) {
+  const double sum = report.loss + report.mtp_loss + report.indexer_kl + norms.model + norms.indexer;
+  if (std::isfinite(sum)) return {};
+  const std::string tensor = BrokenTensor(parameters_, learner_->gradients());
+  return Fail(Code::kFailed,
+              "step {}: the loss ({}) or a gradient is not finite, first in {}; the last checkpoint is as it was: lower "
+              "the learning rate, or look at the data",
+              report.step, report.loss, tensor.empty() ? "no gradient" : tensor);
+}
+
+// `step` counts from 0 in the stage.
+Status StageRun::Step(int64_t step, StepReport& report) {
+  const double start = Seconds();
+  MINKE_TRY(ReadBatch());
+  learner_->ClearGradients();
+  learner_->ClearExpertLoads();
+  for (MicroBatch& batch : batches_) RunMicroBatch(batch, report);
+  const AdamW::Norms norms = optimizer_.NormsOf(learner_->gradients());
+  MINKE_TRY(CheckFinite(report, norms));
+  const auto rate = [&](double peak) {
+    const double end = stage_.lr > 0 ? peak * stage_.lr_end / stage_.lr : peak;
+    return Schedule{peak, end, stage_.warmup_steps, stage_.decay_steps, stage_.steps}.At(step);
+  };
+  AdamW::Rates rates;
+  if (stage_.trains_model()) rates.model = report.lr = rate(stage_.lr);
+  if (stage_.trains_indexer()) rates.indexer = rate(stage_.indexer_lr);
+  if (!rates.model) report.lr = *rates.indexer;
+  optimizer_.Update(learner_->gradients(), norms, rates);
+  const auto loads = learner_->expert_loads();
+  if (stage_.bias_speed > 0 && stage_.trains_model())
+    UpdateRouterBias(parameters_, loads, static_cast<float>(stage_.bias_speed));
+
+  report.tokens = rows_;
+  report.norm = norms.model, report.indexer_norm = norms.indexer;
+  if (!stage_.trains_model()) report.loss = kNone;
+  if (stage_.mtp_weight <= 0 || !stage_.trains_model()) report.mtp_loss = kNone;
+  for (int64_t layer = 0; layer < loads.dim(0); ++layer) {
+    const auto load = loads[layer];
+    int64_t sum = 0, most = 0;
+    for (const int64_t count : load) sum += count, most = std::max(most, count);
+    if (sum > 0)
+      report.expert_imbalance = std::max(
+          report.expert_imbalance, static_cast<double>(most * std::ssize(load)) / static_cast<double>(sum));
+  }
+  report.seconds = Seconds() - start;
+  return {};
+}
+
+class Run {
+ public:
+  Run(const TrainConfig& config, Parameters& parameters, const ModelFiles& files, const DocumentEncoder& encoder,
+      const KernelSet& kernels, ThreadPool& pool, const TrainHooks& hooks)
+      : config_(config),
+        parameters_(parameters),
+        files_(files),
+        encoder_(encoder),
+        kernels_(kernels),
+        pool_(pool),
+        hooks_(hooks),
+        optimizer_(parameters, kernels, pool, config.adamw) {}
+
+  Result<TrainResult> All();
+
+ private:
+  Result<int64_t> Resume();
+  Result<std::unique_ptr<StageRun>> BeginStage(size_t index);
+  Status Save(int64_t step, size_t stage, StageRun& run);
+  Status WriteMetrics(MetricsWriter& metrics, const StepReport& r);
+
+  const TrainConfig& config_;
+  Parameters& parameters_;
+  const ModelFiles& files_;
+  const DocumentEncoder& encoder_;
+  const KernelSet& kernels_;
+  ThreadPool& pool_;
+  const TrainHooks& hooks_;
+  AdamW optimizer_;
+  Json cursor_;            // of the checkpoint that was loaded
+  size_t cursor_stage_ = 0;
+};
+
+// Steps that are done.
+Result<int64_t> Run::Resume() {
+  const auto folder = LatestTraining(config_.out);
+  if (!folder) return 0;
+  MINKE_ASSIGN(const Json state, LoadTraining(*folder, parameters_, optimizer_));
+  const auto has = [&](const char* key) { return state.is_object() && state.contains(key); };
+  if (!has("config") || !has("step") || !has("stage") || !has("cursor") || !state["step"].is_number_integer() ||
+      !state["stage"].is_number_integer())
+    return Fail(Code::kDamaged, "{}/training.json: holds no state of minke train", *folder);
+  if (const Json config = config_.ToJson(); state["config"] != config) {
+    for (const auto& [key, value] : config.items())
+      if (!state["config"].contains(key) || state["config"][key] != value)
+        return Fail(Code::kCannotResume,
+                    "{}: was made with another configuration ({} differs); finish with that one, or choose another out",
+                    *folder, key);
+  }
+  cursor_ = state["cursor"];
+  cursor_stage_ = state["stage"];
+  return state["step"].get<int64_t>();
+}
+
+Result<std::unique_ptr<StageRun>> Run::BeginStage(size_t index) {
+  const StageConfig& stage = config_.stages[index];
+  const auto policy = config_.cut_long ? DatasetOptions::TooLong::kCut : DatasetOptions::TooLong::kDrop;
+  MINKE_ASSIGN(Dataset data, Dataset::Open(stage.data, encoder_,
+                                           {.seed = config_.seed + index,
+                                            .shuffle = config_.shuffle,
+                                            .long_messages = policy,
+                                            .skip_bad_lines = config_.skip_bad_lines}));
+  if (!cursor_.is_null() && cursor_stage_ == index) {
+    MINKE_ASSIGN(const DataCursor cursor, DataCursor::FromJson(cursor_, config_.out));
+    MINKE_TRY(data.Restore(cursor));
+  }
+  const int64_t most = std::min(stage.batch_tokens, stage.micro_tokens);
+  const int64_t longest = std::min({stage.sequence_tokens, stage.micro_tokens});
+  MINKE_ASSIGN(auto learner,
+               Learner::Create(parameters_, kernels_, pool_,
+                               {.max_tokens = std::max(most, longest),
+                                .max_sequences = std::max(most, longest) / 2 + 1,
+                                .max_context = std::min(std::max(most, longest),
+                                                        parameters_.model()->config().max_position_embeddings),
+                                .attention = stage.dense ? Attention::kDense : Attention::kDsa,
+                                .mtp = stage.mtp_weight > 0 && stage.trains_model()}));
+  return std::make_unique<StageRun>(stage, parameters_, optimizer_, std::move(data), std::move(learner), kernels_,
+                                    pool_);
+}
+
+Status Run::Save(int64_t step, size_t stage, StageRun& run) {
+  const Json state = {{"config", config_.ToJson()},
+                      {"step", step},
+                      {"stage", stage},
+                      {"cursor", Json::parse(run.data().cursor().ToJson().dump())}};
+  return SaveTraining(config_.out, step, parameters_, optimizer_, files_, state);
+}
+
+Status Run::WriteMetrics(MetricsWriter& metrics, const StepReport& r) {
+  const MetricField fields[] = {{"stage", std::string_view(r.stage->name())},
+                                {"tokens", r.tokens},
+                                {"loss", r.loss},
+                                {"mtp_loss", r.mtp_loss},
+                                {"indexer_kl", r.indexer_kl},
+                                {"balance", r.balance},
+                                {"norm", r.norm},
+                                {"indexer_norm", r.indexer_norm},
+                                {"lr", r.lr},
+                                {"expert_imbalance", r.expert_imbalance},
+                                {"seconds", r.seconds}};
+  return metrics.Write(r.step, fields);
+}
+
+Result<TrainResult> Run::All() {
+  std::error_code error;
+  fs::create_directories(config_.out, error);
+  if (error) return Fail(Code::kFailed, "{}: cannot be made: {}", config_.out, error.message());
+  TrainResult result;
+  MINKE_ASSIGN(result.resumed_at, Resume());
+  MINKE_ASSIGN(MetricsWriter metrics, MetricsWriter::Open(config_.out + "/metrics.jsonl",
+                                                          result.resumed_at > 0 ? result.resumed_at : -1));
+  int64_t step = 0;  // of the run
+  for (size_t index = 0; index < config_.stages.size(); ++index) {
+    const StageConfig& stage = config_.stages[index];
+    const int64_t first = step, end = step + stage.steps;
+    step = std::max(step, std::min(result.resumed_at, end));
+    if (step == end) continue;
+    MINKE_ASSIGN(const auto run, BeginStage(index));
+    while (step < end) {
+      StepReport report{.stage = &stage, .step = step + 1, .total_steps = config_.total_steps()};
+      MINKE_TRY(run->Step(step - first, report));
+      ++step;
+      MINKE_TRY(WriteMetrics(metrics, report));
+      if (hooks_.on_step) hooks_.on_step(report);
+      const bool stop = hooks_.should_stop && hooks_.should_stop();
+      if (stop || step == end || step % config_.checkpoint_every == 0) MINKE_TRY(Save(step, index, *run));
+      if (stop && step < config_.total_steps()) {
+        result.steps = step;
+        return result;
+      }
+    }
+  }
+  result.steps = step;
+  result.finished = true;
+  const fs::path model = fs::path(config_.out) / "model";
+  fs::remove_all(model, error);
+  MINKE_TRY(SaveModel(model.string(), parameters_, files_));
+  return result;
+}
+
+}  // namespace
+
+Result<TrainResult> Train(const TrainConfig& config, Parameters& parameters, const ModelFiles& files,
+                          const DocumentEncoder& encoder, const KernelSet& kernels, ThreadPool& pool,
+                          const TrainHooks& hooks) {
+  return Run(config, parameters, files, encoder, kernels, pool, hooks).All();
+}
+
+}  // namespace minke
