@@ -23,9 +23,9 @@ struct StageConfig {
   StageKind kind = StageKind::kSft;
   std::vector<std::string> data;  // files of JSON lines, or text
   int64_t steps = 0;
-  int64_t batch_tokens = 4096;     // in one step
-  int64_t micro_tokens = 8192;     // in one forward pass
-  int64_t sequence_tokens = 512;   // longest document
+  int64_t sequence_tokens = 512;   // documents are packed into sequences of so many
+  int64_t batch_tokens = 4096;     // in one step: as many sequences as fit, at least one
+  int64_t micro_tokens = 8192;     // in one forward pass: likewise; changes memory, and bits
   double lr = 1e-3, lr_end = 1e-3;
   int64_t warmup_steps = 0, decay_steps = 0;
   double indexer_lr = 1e-3;

@@ -30,8 +30,15 @@ struct MicroBatch {
   std::vector<TokenId> targets, mtp_targets;  // of the rows of both heads
   int64_t num_targets = 0, num_mtp_targets = 0;
 
+  void Add(const Sequence& more);
   void Prepare();
 };
+
+void MicroBatch::Add(const Sequence& more) {
+  sequence.tokens.insert(sequence.tokens.end(), more.tokens.begin(), more.tokens.end());
+  sequence.loss.insert(sequence.loss.end(), more.loss.begin(), more.loss.end());
+  sequence.lengths.insert(sequence.lengths.end(), more.lengths.begin(), more.lengths.end());
+}
 
 void MicroBatch::Prepare() {
   items.clear(), targets.clear(), mtp_targets.clear();
@@ -85,14 +92,15 @@ class StageRun {
 Status StageRun::ReadBatch() {
   batches_.clear();
   rows_ = targets_ = mtp_targets_ = 0;
-  while (rows_ < stage_.batch_tokens) {
-    const int64_t room = stage_.batch_tokens - rows_;
-    if (rows_ > 0 && room < 2) break;
-    MicroBatch& batch = batches_.emplace_back();
-    const int64_t longest = std::min(stage_.sequence_tokens, stage_.micro_tokens);
-    // Documents join until the next does not fit; the first of a batch always does.
-    const int64_t most = std::max(std::min(room, stage_.micro_tokens), rows_ == 0 ? longest : 2);
-    MINKE_TRY(data_.Next(most, batch.sequence));
+  const int64_t sequences = std::max<int64_t>(1, stage_.batch_tokens / stage_.sequence_tokens);
+  const int64_t in_one = std::max<int64_t>(1, stage_.micro_tokens / stage_.sequence_tokens);
+  Sequence sequence;
+  for (int64_t i = 0; i < sequences; ++i) {
+    if (i % in_one == 0) batches_.emplace_back();
+    MINKE_TRY(data_.Next(stage_.sequence_tokens, sequence));
+    batches_.back().Add(sequence);
+  }
+  for (MicroBatch& batch : batches_) {
     batch.Prepare();
     rows_ += std::ssize(batch.sequence.tokens);
     targets_ += batch.num_targets;
@@ -242,14 +250,12 @@ Result<std::unique_ptr<StageRun>> Run::BeginStage(size_t index) {
     MINKE_ASSIGN(const DataCursor cursor, DataCursor::FromJson(cursor_, config_.out));
     MINKE_TRY(data.Restore(cursor));
   }
-  const int64_t most = std::min(stage.batch_tokens, stage.micro_tokens);
-  const int64_t longest = std::min({stage.sequence_tokens, stage.micro_tokens});
+  const int64_t most = std::max(std::min(stage.batch_tokens, stage.micro_tokens), stage.sequence_tokens);
   MINKE_ASSIGN(auto learner,
                Learner::Create(parameters_, kernels_, pool_,
-                               {.max_tokens = std::max(most, longest),
-                                .max_sequences = std::max(most, longest) / 2 + 1,
-                                .max_context = std::min(std::max(most, longest),
-                                                        parameters_.model()->config().max_position_embeddings),
+                               {.max_tokens = most,
+                                .max_sequences = most / 2 + 1,  // a document has two tokens at least
+                                .max_context = stage.sequence_tokens,
                                 .attention = stage.dense ? Attention::kDense : Attention::kDsa,
                                 .mtp = stage.mtp_weight > 0 && stage.trains_model()}));
   return std::make_unique<StageRun>(stage, parameters_, optimizer_, std::move(data), std::move(learner), kernels_,
