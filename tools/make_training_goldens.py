@@ -142,21 +142,23 @@ def make_batches(seed):
     return ids
 
 
-def train(folder, batches, disturb=0.0):
+def train(folder, batches, disturb=0.0, seed=1, double=False):
     """The loss of each batch before the step on it, and the norm of its gradient before the clip. `disturb` scales a
     relative error of the starting weights."""
     reference = torch_reference.Reference(folder)
     model = reference.model
+    if double:
+        model.double()
     parameters = []
     for name, p in model.named_parameters():
         p.requires_grad_(".indexer." not in name)
         if p.requires_grad:
             parameters.append(p)
     if disturb:
-        generator = torch.Generator().manual_seed(1)
+        generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for p in parameters:
-                p *= 1 + disturb * torch.randn(p.shape, generator=generator)
+                p *= 1 + disturb * torch.randn(p.shape, generator=generator, dtype=p.dtype)
     optimizer = torch.optim.AdamW([{"params": [p for p in parameters if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
                                    {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}], **OPTIMIZER)
     losses, norms = [], []
