@@ -38,7 +38,7 @@ STEPS, BATCH, LENGTH = 200, 4, 64
 OPTIMIZER = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
 WEIGHT_DECAY, CLIP = 0.1, 1.0
 # The same weights twice. With every key and every expert in use training is smooth, and two programs agree. With choices
-# to make, rounding decides one now and then, and from there on they are two trainings: see the README there.
+# to make, rounding decides one now and then, and from there on they are two trainings (measured: the README there).
 CURVES = {"all": dict(index_topk=LENGTH, num_experts_per_tok=8, n_group=1, topk_group=1), "chosen": {}}
 
 
