@@ -117,7 +117,7 @@ class Reference:
         u = m.eh_proj(torch.cat([m.enorm(m.embed_tokens(ids[:, 1:])), m.hnorm(hidden[:, :-1])], dim=-1))
         length = u.shape[1]
         positions = torch.arange(length)[None]
-        mask = torch.full((length, length), torch.finfo(u.dtype).min).triu(1)[None, None]
+        mask = torch.full((length, length), torch.finfo(u.dtype).min, dtype=u.dtype).triu(1)[None, None]
         z = m.layer(u, attention_mask=mask, position_ids=positions,
                     position_embeddings=self.model.model.rotary_emb(u, position_ids=positions))
         return m.head(m.norm(z))
