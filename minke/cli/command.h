@@ -66,6 +66,7 @@ void AddTemplateCommand(FlagSet program, CliContext& context);
 void AddScoreCommand(FlagSet program, CliContext& context);
 void AddGradCommand(FlagSet program, CliContext& context);
 void AddTrainCommand(FlagSet program, CliContext& context);
+void AddRlCommand(FlagSet program, CliContext& context);
 void AddPerplexityCommand(FlagSet program, CliContext& context);
 void AddQuantizeCommand(FlagSet program, CliContext& context);
 void AddConvertCommand(FlagSet program, CliContext& context);

@@ -13,6 +13,7 @@ void AddVerbs(FlagSet program, CliContext& context) {
   AddPerplexityCommand(program, context);
   AddGradCommand(program, context);
   AddTrainCommand(program, context);
+  AddRlCommand(program, context);
   AddQuantizeCommand(program, context);
   AddConvertCommand(program, context);
   AddTasksCommand(program, context);

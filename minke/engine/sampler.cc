@@ -39,11 +39,24 @@ Result<TokenId> Sampler::Choose(std::span<const float> logits, const SamplingPar
   if (params.temperature == 0) {
     return static_cast<TokenId>(kernels_.argmax(adjusted.data(), static_cast<int64_t>(adjusted.size())));
   }
-  KeepTopK(adjusted, params);
-  Soften(adjusted, params.temperature);
+  Filter(adjusted, params);
+  return Pick(Philox(seed, params.stream).Uniform(static_cast<uint64_t>(index)));
+}
+
+Result<std::span<const TokenId>> Sampler::Kept(std::span<const float> logits, const SamplingParams& params) {
+  MINKE_CHECK(logits.size() == adjusted_.size() && params.temperature > 0 && !params.has_penalties());
+  MINKE_TRY(CheckLogits(logits));
+  Filter(logits, params);
+  kept_.clear();
+  for (const Candidate& candidate : candidates_) kept_.push_back(candidate.token);
+  return std::span<const TokenId>(kept_);
+}
+
+void Sampler::Filter(std::span<const float> logits, const SamplingParams& params) {
+  KeepTopK(logits, params);
+  Soften(logits, params.temperature);
   if (params.top_p < 1) KeepTopP(params.top_p);
   if (params.min_p > 0) KeepMinP(params.min_p);
-  return Pick(Philox(seed, params.stream).Uniform(static_cast<uint64_t>(index)));
 }
 
 Result<Sample> Sampler::Draw(std::span<const float> logits, const SamplingParams& params, const TokenHistory& history,

@@ -54,6 +54,10 @@ class Sampler {
   Result<TokenId> Choose(std::span<const float> logits, const SamplingParams& params, const TokenHistory& history,
                          uint64_t seed, int64_t index);
 
+  // The tokens among which Choose would draw, in no order that means anything; valid until the next call. For training,
+  // which renormalises over the same ones (spec: keep sampling mask). No penalties; temperature above 0.
+  Result<std::span<const TokenId>> Kept(std::span<const float> logits, const SamplingParams& params);
+
  private:
   struct Candidate {
     float probability;
@@ -62,6 +66,7 @@ class Sampler {
 
   std::span<const float> Adjust(std::span<const float> logits, const SamplingParams& params,
                                 const TokenHistory& history);
+  void Filter(std::span<const float> logits, const SamplingParams& params);  // steps 5 to 8: candidates_
   void KeepTopK(std::span<const float> logits, const SamplingParams& params);
   void Soften(std::span<const float> logits, float temperature);
   void KeepTopP(float top_p);
@@ -74,6 +79,7 @@ class Sampler {
   std::vector<float> probabilities_;   // [vocab_size]
   std::vector<int32_t> selected_;      // [vocab_size] ids that top-k kept, ascending
   std::vector<Candidate> candidates_;  // at most [vocab_size]
+  std::vector<TokenId> kept_;          // of Kept
   int64_t num_selected_ = 0;
   std::array<TokenLogprob, kMaxTopLogprobs> top_;
 };

@@ -126,6 +126,7 @@ struct Learner::Impl {
   std::vector<int64_t> loads;  // [layers, E]
   ForwardStats stats;
   std::vector<TokenId> tokens;  // of all rows
+  std::vector<int64_t> lengths;  // of the items
   int64_t num_rows = 0, num_mtp_rows = 0;
 
   Pass PassOf(Scratch& s, int64_t rows) {
@@ -166,6 +167,7 @@ void Learner::Impl::Begin(std::span<const LearnerItem> items) {
   MINKE_CHECK(std::ssize(items) <= options.max_sequences);
   num_rows = num_mtp_rows = 0;
   tokens.clear();
+  lengths.clear();
   float* const* pages = page_table.data();
   for (const LearnerItem& item : items) {
     const int64_t count = std::ssize(item.tokens);
@@ -179,6 +181,7 @@ void Learner::Impl::Begin(std::span<const LearnerItem> items) {
       tokens.push_back(item.tokens[static_cast<size_t>(i)]);
     }
     pages += (count + kPageTokens - 1) / kPageTokens;
+    lengths.push_back(count);
   }
 }
 
@@ -372,6 +375,29 @@ Result<std::unique_ptr<Learner>> Learner::Create(Parameters& parameters, const K
   } catch (const std::bad_alloc&) {
     return Fail(no_memory);
   }
+}
+
+std::vector<Replay> Learner::Choices() const {
+  const Impl& i = *impl_;
+  const int64_t layers = i.c.num_hidden_layers;
+  const bool selects = i.c.has_indexer() && i.options.attention == Attention::kDsa;
+  std::vector<Replay> choices;
+  int64_t first = 0;
+  for (const int64_t count : i.lengths) {
+    Replay& replay = choices.emplace_back();
+    const auto append = [&](std::vector<int32_t>& to, const int32_t* from, int64_t width) {
+      to.insert(to.end(), from, from + count * width);
+    };
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      const Scratch& s = i.m.layers[static_cast<size_t>(layer)].s;
+      append(replay.experts, s.experts.data() + first * i.c.num_experts_per_tok, i.c.num_experts_per_tok);
+      if (!selects) continue;
+      append(replay.topk, s.topk.data() + first * i.c.index_topk, i.c.index_topk);
+      append(replay.num_selected, s.num_selected.data() + first, 1);
+    }
+    first += count;
+  }
+  return choices;
 }
 
 TensorView<float, 2> Learner::MtpLogits() { return impl_->m.mtp_logits.Rows(0, impl_->num_mtp_rows); }

@@ -68,6 +68,8 @@ class Learner {
   TensorView<float, 2> Forward(std::span<const LearnerItem> items, bool head = true);
   // With options.mtp: the MTP layer's logits for x_{p+2}, a row for each token but the last of each sequence.
   TensorView<float, 2> MtpLogits();
+  // What the last Forward chose for each item, to be handed to a later one.
+  std::vector<Replay> Choices() const;
   // Adds to gradients(). Reads logits() and MtpLogits() as gradients. One Backward a Forward.
   BackwardLosses Backward(const BackwardOptions& options);
 

@@ -1,0 +1,73 @@
+// minke rl: reinforcement learning on tasks with verifiers, by GRPO.
+#include "minke/cli/command.h"
+#include "minke/cli/model_path.h"
+#include "minke/cli/model_text.h"
+#include "minke/cli/signals.h"
+#include "minke/cli/terminal.h"
+#include "minke/kernels/kernel_set.h"
+#include "minke/train/rl.h"
+
+namespace minke {
+namespace {
+
+struct RlFlags {
+  std::string config;
+  std::optional<bool> check_on_policy;
+  bool json = false;
+};
+
+Status Run(const RlFlags& flags, CliContext& context) {
+  MINKE_ASSIGN(RlConfig config, ReadRlConfig(flags.config));
+  if (flags.check_on_policy) config.check_on_policy = *flags.check_on_policy;
+  MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
+  MINKE_ASSIGN(const ModelPath path, FindModel(config.model));
+  MINKE_ASSIGN(const auto pool,
+               ThreadPool::Create(config.threads > 0 ? static_cast<int>(config.threads) : context.ThreadCount()));
+  MINKE_ASSIGN(const auto model, Model::Open(path.path));
+  MINKE_ASSIGN(const auto parameters, Parameters::Copy(*model, *kernels, Parameters::MtpCopies::kShared));
+  MINKE_ASSIGN(const ModelFiles files, FilesOf(path, [&](const std::string& text) { context.Warn(text); }));
+  MINKE_ASSIGN(const auto tokenizer, OpenTokenizer(path));
+  MINKE_ASSIGN(const TemplateChoice choice, ChooseTemplate(path, model->config().model_type));
+
+  const SignalGuard signals;
+  Progress progress("learning", "steps", !context.quiet);
+  RlHooks hooks;
+  hooks.on_step = [&](const RlReport& r) {
+    progress.Clear();
+    context.Note(fmt::format("{}/{}: reward {:.3f}, right {:.1f} %, thinking {:.0f} tokens, forced {:.1f} %, on-policy "
+                             "difference {}, clipped {:.2f} %, masked {:.2f} %, norm {:.3f}, {:.1f} s + {:.1f} s",
+                             r.step, r.total_steps, r.all.reward, 100 * r.all.accuracy, r.all.think_tokens,
+                             100 * r.all.forced, r.on_policy_max_abs_diff, 100 * r.clipped, 100 * r.masked, r.norm,
+                             r.rollout_seconds, r.learn_seconds));
+    progress.Update(static_cast<double>(r.step), static_cast<double>(r.total_steps));
+  };
+  hooks.should_stop = [] { return SignalGuard::Raised(); };
+  MINKE_ASSIGN(const RlResult result,
+               TrainByReward(config, *parameters, files, *tokenizer, choice, *kernels, *pool, hooks));
+  progress.Clear();
+  if (!result.finished)
+    return Fail(Code::kCancelled, "stopped after {} of {} steps; the same command goes on from there", result.steps,
+                config.steps);
+  if (flags.json)
+    return context.out.WriteLine(DumpJson(Json{{"version", 1},
+                                               {"steps", result.steps},
+                                               {"resumed_at", result.resumed_at},
+                                               {"on_policy_max_abs_diff", result.on_policy_max_abs_diff},
+                                               {"model", config.out + "/model"}}));
+  return context.out.WriteLine(fmt::format("{} steps, largest on-policy difference {}: {}/model", result.steps,
+                                           result.on_policy_max_abs_diff, config.out));
+}
+
+}  // namespace
+
+void AddRlCommand(FlagSet program, CliContext& context) {
+  auto flags = std::make_shared<RlFlags>();
+  FlagSet verb = AddVerb(program, context, "rl", "Reinforcement learning on tasks with verifiers, by a configuration file",
+                         [flags, &context] { return Run(*flags, context); });
+  verb.Required("CONFIG", flags->config, "TOML file: out, model, steps and [[task]]s (docs/training.md)");
+  verb.Switch("--check-on-policy,!--no-check-on-policy", flags->check_on_policy,
+              "End the run if learner and rollout differ in a log-probability (default)");
+  verb.Switch("--json", flags->json, "Print the facts as one JSON object");
+}
+
+}  // namespace minke
