@@ -123,9 +123,7 @@ TEST(Settings, BadValueNamesItsSource) {
   EXPECT_NE(Message(config.Parse({"run"}, {}, "temp = 9\n")).find("c.toml: temp"), std::string::npos);
 }
 
-TEST(Settings, Names) {
-  EXPECT_EQ(EnvironmentName("max-queue"), "MINKE_MAX_QUEUE");
-}
+TEST(Settings, Names) { EXPECT_EQ(EnvironmentName("max-queue"), "MINKE_MAX_QUEUE"); }
 
 }  // namespace
 }  // namespace minke

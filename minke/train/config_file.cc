@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <tuple>
 
 #include "minke/base/file.h"
 #include "minke/base/nearest_name.h"
@@ -77,7 +79,7 @@ ConfigNode Convert(const toml::node& node) {
       if (const auto line = key.source().begin.line; line > 0 && !value.is_array_of_tables())
         out.items.back().line = line;
     }
-    std::ranges::stable_sort(out.items, {}, &ConfigNode::line);
+    std::ranges::sort(out.items, {}, [](const ConfigNode& item) { return std::tie(item.line, item.key); });
   } else if (const auto* list = node.as_array()) {
     out.kind = Kind::kList;
     for (const auto& value : *list) out.items.push_back(Convert(value));
@@ -331,7 +333,7 @@ Status ConfigFile::Finish() {
   FindUnknown(reading_->root, "", *reading_);
   auto& problems = reading_->problems;
   if (problems.empty()) return {};
-  std::ranges::stable_sort(problems, {}, &ConfigReading::Problem::line);
+  std::ranges::sort(problems, {}, [](const auto& problem) { return std::tie(problem.line, problem.message); });
   std::string all;
   for (size_t i = 0; i < std::min(problems.size(), kMaxListed); ++i) {
     if (i > 0) all += "; ";

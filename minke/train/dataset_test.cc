@@ -22,7 +22,7 @@ class Data : public ::testing::Test {
     std::ofstream(folder_ + "/" + name, std::ios::binary) << text;
     return folder_ + "/" + name;
   }
-  // Texts of `low` to `high` letters a..z, one token each in nano's vocabulary, in two files.
+  // Short texts, all different, in two files.
   std::vector<std::string> Texts(int count) {
     std::string one, two;
     for (int i = 0; i < count; ++i) {

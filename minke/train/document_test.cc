@@ -61,6 +61,13 @@ TEST_F(Documents, AnAnswerIsLearnedWithItsEnd) {
       "<b><u>Q<a></think>A<e><u>P<a></think>[B<e>]");
 }
 
+TEST_F(Documents, ReasoningBeforeTheLastQuestionIsNoThinking) {
+  EXPECT_EQ(Shown(R"({"messages": [{"role": "user", "content": "Q"},
+                                   {"role": "assistant", "content": "A", "reasoning_content": "R"},
+                                   {"role": "user", "content": "P"}, {"role": "assistant", "content": "B"}]})"),
+            "<b><u>Q<a></think>[A<e>]<u>P<a></think>[B<e>]");
+}
+
 TEST_F(Documents, ResultsOfToolsAreNotLearned) {
   const std::string shown = Shown(R"({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
     "messages": [{"role": "user", "content": "Q"},
