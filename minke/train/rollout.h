@@ -31,10 +31,10 @@ struct RolloutRequest {
 };
 
 struct Rollout {
-  std::vector<TokenId> tokens;  // all after the prompt, the end token included
-  std::vector<uint8_t> chosen;  // [tokens] 1: by the policy; 0: appended, no action and no loss
-  std::vector<float> logprobs;  // [tokens] of the model's own distribution if params.logprobs; 0 where not chosen
-  std::string text;             // without the end token
+  std::vector<TokenId> tokens;     // all after the prompt, the end token included
+  std::vector<uint8_t> chosen;     // [tokens] 1: by the policy; 0: appended, no action and no loss
+  std::vector<float> logprobs;     // [tokens] of the model's own distribution if params.logprobs; 0 where not chosen
+  std::string text;                // without the end token
   std::string reasoning, content;  // SplitAnswer
   int64_t think_tokens = 0;        // before </think>, that token not counted; over all turns
   bool forced = false;             // a budget closed the thinking
