@@ -35,9 +35,7 @@ class Sort : public Task {
     problem.facts["answer"] = fmt::format("{}", fmt::join(numbers, ","));
     return problem;
   }
-
- private:
-  int count_;
+  const int count_;
 };
 
 }  // namespace
