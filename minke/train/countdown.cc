@@ -134,7 +134,7 @@ std::vector<Attempt> Search(std::span<const int> numbers, int target, Searcher s
     const double distance = std::abs(attempt.result() - target);
     waiting.push_back({-std::log1p(-draws.Unit()) * (6 + distance), &attempt});
   }
-  std::ranges::stable_sort(waiting, {}, &Waiting::time);
+  std::ranges::sort(waiting, {}, [](const Waiting& w) { return std::pair(w.time, w.attempt); });
   for (const Waiting& next : waiting) {
     made.push_back(*next.attempt);
     if (made.back().result() == target || static_cast<int>(made.size()) == most) break;

@@ -33,8 +33,7 @@ Problem Task::Make(uint64_t seed, uint64_t index, Split split) const {
     Problem problem = Draw(draws);
     if (IsHeldOut(problem.id) == (split == Split::kHeldOut)) return problem;
   }
-  MINKE_CHECK(!"a task whose problems are all in one split");
-  return {};
+  CheckFailed(__FILE__, __LINE__, "a task whose problems are all in one split");
 }
 
 std::vector<Message> PromptMessages(const Problem& problem) {
