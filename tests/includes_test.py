@@ -14,6 +14,22 @@ SEES = {
     "text": {"base"},
     "model": {"base", "tensor", "kernels"},
     "engine": {"base", "tensor", "kernels", "model"},
+    "train": {"base", "tensor", "kernels", "text", "model", "engine"},
+    "cli": {"base", "tensor", "kernels", "text", "model", "engine", "train"},
+}
+# Headers that other rooms may include. Whatever a door itself includes of its own room is a door as well: a reader of
+# the door has to read it anyway.
+DOORS = {
+    "base": {"result.h", "check.h", "json.h", "token_id.h", "thread_pool.h", "rng.h", "file.h", "available_memory.h",
+             "cgroup.h", "file_reader.h", "nearest_name.h", "page_memory.h"},
+    "tensor": {"dtype.h", "view.h", "arena.h", "weight_view.h", "safetensors.h", "checkpoint.h", "verify.h",
+               "quantize.h", "encode.h", "gguf.h", "gguf_writer.h"},
+    "kernels": {"kernel_set.h", "pack_row.h"},
+    "text": {"bpe_trainer.h", "tokenizer.h", "chat.h", "chat_template.h", "chat_parser.h", "stream_parser.h", "tokenizer_config.h",
+             "utf8_stream.h"},
+    "model": {"config.h", "cache_view.h", "forward.h", "model.h", "facts.h", "work.h", "split.h", "checkpoint_writer.h",
+              "gguf_model.h", "gguf_export.h", "learner.h", "parameters.h"},
+    "engine": {"engine.h", "sampling.h", "page_pool.h", "random_rows.h"},
     "train": {"config_file.h", "dataset.h", "evaluate.h", "loss.h", "make_data.h", "metrics.h", "rl.h", "rollout.h",
               "task.h", "text_files.h", "trainer.h"},
     "cli": set(),
