@@ -169,15 +169,13 @@ constexpr int64_t AttendLatentScratch(RowFormat format, int64_t heads, int64_t r
   }
   return heads * (kRowBlock + 3) + (format == RowFormat::kF32 ? 0 : kRowBlock * (rc + dr));
 }
-// Two numbers for each head and position, in whole blocks, and q and d_o as rows of rc + dr.
+// One block of rows turned, and two numbers for each head and position of whole blocks.
 constexpr int64_t AttendLatentGradScratch(int64_t heads, int64_t rc, int64_t dr, int64_t count) {
-  const int64_t blocks = (count + kRowBlock - 1) / kRowBlock;
-  return 2 * heads * (blocks * kRowBlock + rc + dr);
+  return kRowBlock * (rc + dr + 2 * heads * ((count + kRowBlock - 1) / kRowBlock));
 }
-// The query turned, a number for each head and position, and one for each position.
+// One block of keys turned, and a number for each position of whole blocks and for each of its heads.
 constexpr int64_t IndexGradScratch(int64_t heads, int64_t dim, int64_t count) {
-  const int64_t stride = (heads + kLanes - 1) / kLanes * kLanes;
-  return stride * (dim + count) + (count + kLanes - 1) / kLanes * kLanes;
+  return kRowBlock * (dim + (heads + 1) * ((count + kRowBlock - 1) / kRowBlock));
 }
 
 }  // namespace minke
