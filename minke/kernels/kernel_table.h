@@ -169,9 +169,9 @@ constexpr int64_t AttendLatentScratch(RowFormat format, int64_t heads, int64_t r
   }
   return heads * (kRowBlock + 3) + (format == RowFormat::kF32 ? 0 : kRowBlock * (rc + dr));
 }
-// One block of rows turned, and two numbers for each head and position of whole blocks.
+// One block of rows turned, two numbers for each head and position of whole blocks, and two rows for each head.
 constexpr int64_t AttendLatentGradScratch(int64_t heads, int64_t rc, int64_t dr, int64_t count) {
-  return kRowBlock * (rc + dr + 2 * heads * ((count + kRowBlock - 1) / kRowBlock));
+  return kRowBlock * (rc + dr + 2 * heads * ((count + kRowBlock - 1) / kRowBlock)) + 2 * heads * (rc + dr);
 }
 // One block of keys turned, and a number for each position of whole blocks and for each of its heads.
 constexpr int64_t IndexGradScratch(int64_t heads, int64_t dim, int64_t count) {
