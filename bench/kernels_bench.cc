@@ -229,7 +229,8 @@ void AttendLatentGrad(benchmark::State& state, const KernelSet& set, int64_t hea
   constexpr int64_t kRope = 16;
   const int64_t width = rc + kRope;
   const Cache cache(count, width);
-  const std::vector<float> q = RandomFloats(heads * width), o = RandomFloats(heads * rc), d_o = RandomFloats(heads * rc);
+  const std::vector<float> q = RandomFloats(heads * width), o = RandomFloats(heads * rc),
+                           d_o = RandomFloats(heads * rc);
   std::vector<float> dq(q.size()), d_rows(static_cast<size_t>(count * width)), p(static_cast<size_t>(count)),
       scratch(static_cast<size_t>(AttendLatentGradScratch(heads, rc, kRope, count)));
   for (auto _ : state)
@@ -326,7 +327,9 @@ void RegisterAll(const KernelSet& set) {
   for (const auto& [heads, rc, count] :
        {std::array<int64_t, 3>{16, 64, 512}, {8, 64, 512}, {4, 48, 512}, {8, 64, 64}, {4, 48, 32}})
     add(fmt::format("attend_latent_grad/{}x{}x{}", heads, rc, count),
-        [&, heads = heads, rc = rc, count = count](benchmark::State& s) { AttendLatentGrad(s, set, heads, rc, count); });
+        [&, heads = heads, rc = rc, count = count](benchmark::State& s) {
+          AttendLatentGrad(s, set, heads, rc, count);
+        });
   for (const int64_t count : {32, 512})
     add(fmt::format("index_kl_grad/4x32x{}", count),
         [&, count](benchmark::State& s) { IndexKlGrad(s, set, 4, 32, count); });
@@ -347,8 +350,9 @@ void RegisterAll(const KernelSet& set) {
     const AdamWStep step = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f, 1.0f};
     Row(s, 65536, 28, [&](float* x, float* y) { set.adamw(y, x, m.data(), v.data(), 65536, step); });
   });
-  add("sum_squares/65536",
-      [&](benchmark::State& s) { Row(s, 65536, 4, [&](float* x, float* y) { *y = static_cast<float>(set.sum_squares(x, 65536)); }); });
+  add("sum_squares/65536", [&](benchmark::State& s) {
+    Row(s, 65536, 4, [&](float* x, float* y) { *y = static_cast<float>(set.sum_squares(x, 65536)); });
+  });
   add("rms_norm/7168",
       [&](benchmark::State& s) { Row(s, 7168, 12, [&](float* x, float* y) { set.rms_norm(x, y, 7168, 1e-6f, y); }); });
   add("silu_mul/2048",

@@ -174,7 +174,8 @@ TEST(CrossEntropyGrad, AllSetsAgreeAndGiveTheBitsOfTheirLogSumExp) {
       SCOPED_TRACE(n);
       std::vector<float> logits = random.Floats(n, kind);
       for (float& x : logits) x *= 20;
-      if (n > 3) logits[static_cast<size_t>(n / 2)] = -std::numeric_limits<float>::infinity();  // not in a sampling mask
+      if (n > 3)
+        logits[static_cast<size_t>(n / 2)] = -std::numeric_limits<float>::infinity();  // not in a sampling mask
       const int64_t target = n - 1;
       CompareSets(
           [&](const KernelSet& set) {
@@ -286,8 +287,8 @@ struct LatentCase {
 };
 
 void CheckAttendLatentGrad(const LatentCase& c, Random& random) {
-  SCOPED_TRACE(fmt::format("heads {} rc {} dr {} count {} kind {}", c.heads, c.rc, c.dr, c.count,
-                           static_cast<int>(c.kind)));
+  SCOPED_TRACE(
+      fmt::format("heads {} rc {} dr {} count {} kind {}", c.heads, c.rc, c.dr, c.count, static_cast<int>(c.kind)));
   const int64_t width = c.rc + c.dr;
   const Paged paged(width, c.count, c.gathered, c.kind, random);
   const int32_t* positions = c.gathered ? paged.positions.data() : nullptr;
@@ -414,7 +415,8 @@ TEST(IndexKlGrad, AllSetsAgreeOnEveryShape) {
   for (const Kind kind : {Kind::kDenormal, Kind::kNaN}) CheckIndexKlGrad(5, 20, 40, true, kind, random);
 }
 
-// With p = softmax(index_scores) the loss is that of rounding alone; with another p it is the KL of the forward's scores.
+// With p = softmax(index_scores) the loss is that of rounding alone; with another p it is the KL of the forward's
+// scores.
 TEST(IndexKlGrad, ScoresAreThoseOfTheForwardPass) {
   Random random(11);
   const Paged paged(32, 64, false, Kind::kNormal, random);
