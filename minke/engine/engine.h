@@ -57,8 +57,8 @@ struct EngineStats {
   int64_t steps = 0;
   // Tokens that ran. Recomputed ones and many given at once count as prefill; drafts and a few given ones as decode.
   int64_t prefill_rows = 0, decode_rows = 0;
-  int64_t drafts = 0, accepted_drafts = 0;    // that ran; of those, the ones that were right
-  double prefill_s = 0, decode_s = 0;         // step time; a mixed step is split by rows
+  int64_t drafts = 0, accepted_drafts = 0;                   // that ran; of those, the ones that were right
+  double prefill_s = 0, decode_s = 0;                        // step time; a mixed step is split by rows
   int64_t queries = 0, selected_keys = 0, visible_keys = 0;  // of the rows above, in the main model's layers
   ExpertStats experts;                                       // zeros when all weights are in memory
 };

@@ -236,8 +236,8 @@ void Engine::Worker::Progress(std::span<const PlanItem> plan) {
   }
 }
 
-// The next token of a sequence, from the row of its last known one, and what the caller gives behind it. If that is what
-// the drafts of the next rows guessed, the last of those rows has the logits of the token after it, and so on.
+// The next token of a sequence, from the row of its last known one, and what the caller gives behind it. If that is
+// what the drafts of the next rows guessed, the last of those rows has the logits of the token after it, and so on.
 Engine::Worker::Taken Engine::Worker::TakeTokens(const PlanItem& item, TensorView<const float, 2> logits) {
   Request& request = *requests_.at(item.id);
   Taken taken;

@@ -1,10 +1,10 @@
 // One sampled answer as training and evaluation need it: a thinking budget with a forced end, an environment that
 // answers while the model writes, and which tokens the policy chose. Many at once through the engine's batches.
 //
-// A rollout is one request of the engine, in which what is appended (the forced </think>, an environment's text) follows
-// as given tokens (engine/token_sink.h). Rows do not depend on chunks or neighbours, so this gives what one pass over all
-// tokens would give, and draw i is that of the i-th token after the prompt: a rollout is a pure function of (weights,
-// prompt, environment, seed, stream). Penalties take appended tokens for prompt. The engine needs
+// A rollout is one request of the engine, in which what is appended (the forced </think>, an environment's text)
+// follows as given tokens (engine/token_sink.h). Rows do not depend on chunks or neighbours, so this gives what one
+// pass over all tokens would give, and draw i is that of the i-th token after the prompt: a rollout is a pure function
+// of (weights, prompt, environment, seed, stream). Penalties take appended tokens for prompt. The engine needs
 // EngineOptions::token_bytes.
 #pragma once
 
