@@ -45,7 +45,7 @@ TEST_F(TrainingCheckpoint, BringsBackEveryNumber) {
   EXPECT_TRUE(std::ranges::equal(optimizer.square(), optimizer_.square()));
   EXPECT_EQ(optimizer.steps.model, 5);
   EXPECT_EQ(optimizer.steps.indexer, 2);
-  EXPECT_EQ(other->model()->weights().norm, parameters_->model()->weights().norm);
+  EXPECT_TRUE(std::ranges::equal(SeenByModel(*other)->values(), parameters_->values())) << "not published";
 }
 
 TEST_F(TrainingCheckpoint, IsAModelWithCopiesForItsMtpLayer) {
@@ -55,7 +55,6 @@ TEST_F(TrainingCheckpoint, IsAModelWithCopiesForItsMtpLayer) {
     const auto model = Model::Open(Path(folder));
     ASSERT_TRUE(model) << model.error().message;
     EXPECT_TRUE((*model)->has_mtp());
-    EXPECT_TRUE((*model)->weights().unused.empty());
     const auto copied = Parameters::Copy(**model, TestKernels(), Parameters::MtpCopies::kShared);
     ASSERT_TRUE(copied) << copied.error().message;
     EXPECT_TRUE(std::ranges::equal((*copied)->values(), parameters_->values()));

@@ -54,6 +54,10 @@ class SmallRun : public testing::Test {
   std::unique_ptr<Parameters> NewModel(double sigma = 0.1) const {
     return std::move(*Parameters::Random(config_, 5, sigma));
   }
+  // What the model reads, its own copies of vectors included.
+  static std::unique_ptr<Parameters> SeenByModel(const Parameters& parameters) {
+    return std::move(*Parameters::Copy(*parameters.model(), TestKernels(), Parameters::MtpCopies::kShared));
+  }
   std::string Path(const std::string& name) const { return folder_ + "/" + name; }
   std::string Write(const std::string& name, const std::string& text) const {
     std::ofstream(Path(name)) << text;

@@ -263,21 +263,14 @@ TEST_F(Trainer, AnotherConfigurationCannotResume) {
   refused("stages", [](TrainConfig& c) { c.stages[4].lr *= 2; });
   refused("stages", [](TrainConfig& c) { c.stages.pop_back(); });
   // Other data under the same name.
+  const TrainConfig first = Config("other");
+  ASSERT_TRUE(RunFor(first, 1));
   Write("texts.jsonl", "{\"text\": \"other\"}\n");
-  const auto parameters = NewModel();
-  ThreadPool pool(1);
-  TrainConfig moved = config;
-  ASSERT_TRUE(fs::exists(config.out + "/step-00000002"));
-  {
-    TrainConfig first = Config("other");  // stops within the first stage
-    ASSERT_TRUE(RunFor(first, 1));
-    Write("texts.jsonl", "{\"text\": \"other\"}\n");
-    const auto result = Train(first, *parameters, files_, *encoder_, TestKernels(), pool, {});
-    ASSERT_FALSE(result);
-    EXPECT_EQ(result.error().code, Code::kCannotResume) << result.error().message;
-  }
+  const auto result = Run(first);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, Code::kCannotResume) << result.error().message;
   // Threads and the pace of checkpoints may change.
-  moved = Config("out");
+  TrainConfig moved = Config("out");
   moved.threads = 2, moved.checkpoint_every = 1;
   EXPECT_TRUE(Run(moved, {}, 2));
 }
