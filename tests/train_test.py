@@ -1,6 +1,6 @@
 """`minke train` and `minke rl` as a user runs them: killed anywhere and started again, wrong in every way, read by others.
 
-MINKE_KILLS in the environment is the number of kills of the two kill tests together (20 by default)."""
+TEST_KILLS in the environment is the number of kills of the two kill tests together (20 by default)."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ import pytest
 import support
 
 EMULATED = len(support.COMMAND) > 1
-KILLS = int(os.environ.get("MINKE_KILLS", "20"))
+KILLS = int(os.environ.get("TEST_KILLS", "20"))
 CONFIG = {  # of a model that trains in milliseconds a step, on the built-in model's tokenizer
     "hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 2, "q_lora_rank": 24, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8,
