@@ -55,6 +55,8 @@ TEST_F(TrainingCheckpoint, IsAModelWithCopiesForItsMtpLayer) {
     const auto model = Model::Open(Path(folder));
     ASSERT_TRUE(model) << model.error().message;
     EXPECT_TRUE((*model)->has_mtp());
+    for (const char* name : {"embed_tokens.weight", "shared_head.head.weight"})
+      EXPECT_TRUE((*model)->checkpoint().Find(fmt::format("model.layers.2.{}", name))) << name;
     const auto copied = Parameters::Copy(**model, TestKernels(), Parameters::MtpCopies::kShared);
     ASSERT_TRUE(copied) << copied.error().message;
     EXPECT_TRUE(std::ranges::equal((*copied)->values(), parameters_->values()));
