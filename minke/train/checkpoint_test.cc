@@ -4,6 +4,7 @@
 
 #include <csignal>
 
+#include "minke/tensor/checkpoint.h"
 #include "minke/train/small_run_testing.h"
 
 namespace minke {
