@@ -213,6 +213,11 @@ void Learner::Impl::RunLayer(int64_t layer, Pass& pass, TensorView<float, 2> out
   pass.s.x_norm = kept.attention_norm;
   pass.RmsNorm(x_in, weights.input_layernorm, c.rms_norm_eps, kept.attention_norm.Rows(0, n));
   CacheRows(pass, weights, layer);
+  if (pass.selects() && !pass.given_topk && !c.has_own_indexer[static_cast<size_t>(layer)]) {
+    const Scratch& before = m.layers[static_cast<size_t>(layer - 1)].s;  // whose sets this layer reuses
+    std::copy_n(before.topk.data(), n * c.index_topk, pass.s.topk.data());
+    std::copy_n(before.num_selected.begin(), n, pass.s.num_selected.begin());
+  }
   RunAttention(pass, weights, layer);
   std::copy_n(x_in.data(), floats, x_mid.data());
   pass.AddTo(x_mid, block_out);

@@ -51,6 +51,7 @@ float Normal(const Philox& random, int64_t i) {
 struct Parameters::Binder {
   Parameters& p;
   bool has_mtp, own_embedding, own_head;
+  const std::string mtp_prefix;  // before the names of the MTP layer's tensors
   std::string prefix = {};
   size_t next = 0;
 
@@ -79,7 +80,8 @@ struct Parameters::Binder {
                         .offset = p.size_,
                         .size = 1,
                         .kind = kind,
-                        .indexer = name.starts_with("self_attn.indexer.")};
+                        .indexer = name.starts_with("self_attn.indexer."),
+                        .mtp = prefix == mtp_prefix};
     for (const int64_t dim : parameter.shape) parameter.size *= dim;
     p.size_ += (parameter.size + kAlignFloats - 1) / kAlignFloats * kAlignFloats;
     return p.list_.emplace_back(std::move(parameter));
@@ -92,7 +94,8 @@ Result<std::unique_ptr<Parameters>> Parameters::Create(const ModelConfig& config
                                                        bool own_head) {
   std::unique_ptr<Parameters> p(new Parameters);
   ModelWeights names;
-  names.ForEachTensor(config, Binder{*p, has_mtp, own_embedding, own_head});
+  const std::string mtp_prefix = fmt::format("model.layers.{}.", config.num_hidden_layers);
+  names.ForEachTensor(config, Binder{*p, has_mtp, own_embedding, own_head, mtp_prefix});
   const int64_t bytes = p->size_ * static_cast<int64_t>(sizeof(float));
   if (bytes <= AvailableMemoryBytes())
     p->values_.reset(static_cast<float*>(std::aligned_alloc(kAlignFloats * sizeof(float), static_cast<size_t>(bytes))));
@@ -101,7 +104,7 @@ Result<std::unique_ptr<Parameters>> Parameters::Create(const ModelConfig& config
                 AvailableMemoryBytes() >> 20);
   std::ranges::fill(p->values(), 0.0f);
   auto weights = std::make_unique<ModelWeights>();
-  weights->ForEachTensor(config, Binder{*p, has_mtp, own_embedding, own_head});
+  weights->ForEachTensor(config, Binder{*p, has_mtp, own_embedding, own_head, mtp_prefix});
   p->model_ = Model::InMemory(config, std::move(weights));
   return p;
 }

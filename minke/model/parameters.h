@@ -28,6 +28,7 @@ struct Parameter {
   int64_t offset = 0, size = 0;  // in floats; offsets are multiples of 16
   ParameterKind kind = ParameterKind::kMatrix;
   bool indexer = false;
+  bool mtp = false;  // of the MTP layer
 };
 
 class Parameters {

@@ -145,7 +145,7 @@ Result<Json> LoadTraining(const std::string& folder, Parameters& parameters, Ada
   MINKE_ASSIGN(const std::string text, ReadFile(json_path.string(), kMostStateBytes));
   MINKE_ASSIGN(Json json, ParseJson(text, json_path.string()));
   const auto steps = json.is_object() ? json.find("optimizer_steps") : json.end();
-  if (steps == json.end() || !steps->is_object() || !json.contains("state") || json.value("version", 0) != 1 ||
+  if (steps == json.end() || !steps->is_object() || !json.contains("state") || json["version"] != 1 ||
       !(*steps)["model"].is_number_integer() || !(*steps)["indexer"].is_number_integer())
     return Fail(Code::kDamaged, "{}: is no state of a training run of this version", json_path.string());
   MINKE_ASSIGN(const auto model, OpenSafetensors((path / "model.safetensors").string()));

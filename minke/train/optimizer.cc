@@ -47,6 +47,7 @@ void AdamW::Update(std::span<const float> gradients, const Norms& norms, const R
   pool_.Run(std::ssize(list), [&](int64_t i, int) {
     const Parameter& p = list[static_cast<size_t>(i)];
     if (p.kind == ParameterKind::kRouterBias || !(p.indexer ? rates.indexer : rates.model)) return;
+    if (p.mtp && !rates.mtp) return;
     AdamWStep step = p.indexer ? indexer : model;
     if (p.kind == ParameterKind::kMatrix) step.decay = options_.weight_decay;
     kernels_.adamw(parameters_.values_of(p).data(), gradients.data() + p.offset, mean_.data() + p.offset,

@@ -25,9 +25,11 @@ class AdamW {
  public:
   AdamW(Parameters& parameters, const KernelSet& kernels, ThreadPool& pool, const AdamWOptions& options);
 
-  // Learning rates of one step; a group without one is left as it is.
+  // Learning rates of one step; a group without one is left as it is, and so is the MTP layer, its indexer included,
+  // in steps that do not train it: nothing would hold its weights against their decay.
   struct Rates {
     std::optional<double> model, indexer;
+    bool mtp = true;
   };
   struct Norms {
     double model = 0, indexer = 0;  // of the gradient, before the clip

@@ -420,6 +420,7 @@ Status Rl::Update(std::span<Episode* const> episodes, bool stale, double rate, R
                 report.step, sum.loss, tensor.empty() ? "no gradient" : tensor);
   }
   AdamW::Rates rates;
+  rates.mtp = false;
   rates.model = rate;
   if (config_.indexer_lr > 0) rates.indexer = config_.indexer_lr;
   optimizer_.Update(learner_->gradients(), norms, rates);

@@ -29,7 +29,7 @@ struct StageConfig {
   double lr = 1e-3, lr_end = 1e-3;
   int64_t warmup_steps = 0, decay_steps = 0;
   double indexer_lr = 1e-3;
-  double mtp_weight = 0;      // of the MTP layer's loss; 0: the layer is not trained
+  double mtp_weight = 0;      // of the MTP layer's loss; 0: the layer is left as it is
   double bias_speed = 0;      // gamma of the router's bias
   double balance_weight = 0;  // alpha of the sequence-wise balance loss
   bool dense = true;          // attention

@@ -159,6 +159,7 @@ Status StageRun::Step(int64_t step, StepReport& report) {
     return Schedule{peak, end, stage_.warmup_steps, stage_.decay_steps, stage_.steps}.At(step);
   };
   AdamW::Rates rates;
+  rates.mtp = stage_.mtp_weight > 0;
   if (stage_.trains_model()) rates.model = report.lr = rate(stage_.lr);
   if (stage_.trains_indexer()) rates.indexer = rate(stage_.indexer_lr);
   if (!rates.model) report.lr = *rates.indexer;
@@ -255,7 +256,7 @@ Result<std::unique_ptr<StageRun>> Run::BeginStage(size_t index) {
                                               .max_sequences = most / 2 + 1,  // a document has two tokens at least
                                               .max_context = stage.sequence_tokens,
                                               .attention = stage.dense ? Attention::kDense : Attention::kDsa,
-                                              .mtp = stage.mtp_weight > 0 && stage.trains_model()}));
+                                              .mtp = stage.mtp_weight > 0}));
   return std::make_unique<StageRun>(stage, parameters_, optimizer_, std::move(data), std::move(learner), kernels_,
                                     pool_);
 }
