@@ -21,7 +21,7 @@ SEES = {
 # the door has to read it anyway.
 DOORS = {
     "base": {"result.h", "check.h", "json.h", "token_id.h", "thread_pool.h", "rng.h", "file.h", "available_memory.h",
-             "cgroup.h", "file_reader.h", "nearest_name.h", "page_memory.h"},
+             "cgroup.h", "file_reader.h", "nearest_name.h", "page_memory.h", "http.h"},
     "tensor": {"dtype.h", "view.h", "arena.h", "weight_view.h", "safetensors.h", "checkpoint.h", "verify.h",
                "quantize.h", "encode.h", "gguf.h", "gguf_writer.h"},
     "kernels": {"kernel_set.h", "pack_row.h"},
