@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <numeric>
+#include <optional>
 
 #include "minke/engine/engine.h"
 #include "minke/engine/sampler.h"
@@ -30,6 +31,8 @@ struct Episode {
   int64_t prompt = 0;           // tokens of the prompt
   Rollout rollout;
   Verdict verdict;
+  std::string judge_question;  // empty without a judge
+  double judge_reward = 0;
   double reward = 0, advantage = 0;
   std::vector<float> old_logprobs, ref_logprobs;  // [answer]
   KeptSets kept;
@@ -81,6 +84,7 @@ class Rl {
 
   Status Step(int64_t step, RlReport& report);
   Result<std::vector<Episode>> Roll(int64_t step, RlReport& report);
+  Status AskJudges(int64_t step, std::vector<Episode>& episodes, RlReport& report);
   void Judge(std::vector<Episode>& episodes, RlReport& report) const;
   // Old log-probabilities, kept sets and choices, by the weights that sampled.
   Status Score(std::span<Episode* const> episodes, RlReport& report);
@@ -107,6 +111,8 @@ class Rl {
   AdamW optimizer_;
   Sampler sampler_;
   std::vector<std::unique_ptr<const Task>> tasks_;
+  std::vector<std::optional<AnswerJudge>> judges_;  // [tasks]
+  std::optional<JudgeBook> judge_book_;
   int64_t context_ = 0;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Learner> learner_;
@@ -124,6 +130,13 @@ Status Rl::Open() {
       return Fail(Code::kInvalidArgument, "task {}: its calls are written in the format v32, this model's is {}",
                   task.name, Name(choice_.format));
     tasks_.push_back(std::move(found));
+    judges_.emplace_back();
+    if (task.reward.judge.enabled()) {
+      MINKE_ASSIGN(judges_.back(), AnswerJudge::Create(task.reward.judge, "task " + task.name));
+    }
+  }
+  if (config_.has_judge()) {
+    MINKE_ASSIGN(judge_book_, JudgeBook::Open(config_.out + "/judge.jsonl"));
   }
   const ModelConfig& model = parameters_.model()->config();
   context_ = std::min(model.max_position_embeddings, kMostPrompt + config_.max_tokens);
@@ -252,10 +265,35 @@ Result<std::vector<Episode>> Rl::Roll(int64_t step, RlReport& report) {
     episode.tokens.insert(episode.tokens.end(), rollout.tokens.begin(), rollout.tokens.end());
     episode.verdict = tasks_[episode.task]->Judge(problems[static_cast<size_t>(episode.question)], rollout.reasoning,
                                                   rollout.content);
+    if (judges_[episode.task]) {
+      const Problem& problem = problems[static_cast<size_t>(episode.question)];
+      episode.judge_question = problem.system.empty() ? problem.prompt : problem.system + "\n\n" + problem.prompt;
+    }
     report.tokens += rollout.num_chosen();
   }
   report.rollout_seconds = Seconds() - start;
   return episodes;
+}
+
+// The judges' part of the rewards, task by task.
+Status Rl::AskJudges(int64_t step, std::vector<Episode>& episodes, RlReport& report) {
+  const double start = Seconds();
+  for (size_t t = 0; t < tasks_.size(); ++t) {
+    if (!judges_[t]) continue;
+    std::vector<JudgeItem> items;
+    for (size_t i = 0; i < episodes.size(); ++i)
+      if (episodes[i].task == t)
+        items.push_back({static_cast<int64_t>(i), episodes[i].judge_question, episodes[i].rollout.content});
+    MINKE_ASSIGN(const auto scores, judges_[t]->Score(step + 1, items, *judge_book_));
+    for (size_t i = 0; i < items.size(); ++i) {
+      episodes[static_cast<size_t>(items[i].rollout)].judge_reward =
+          config_.tasks[t].reward.judge.weight * scores[i].score / 10;
+      ++report.judged, report.judge += scores[i].score, report.judge_failed += scores[i].failed;
+    }
+  }
+  report.judge_seconds = Seconds() - start;
+  if (report.judged > 0) report.judge /= static_cast<double>(report.judged);
+  return {};
 }
 
 // Rewards, and advantages without dividing by their deviation (V3.2 report 3.1).
@@ -263,6 +301,7 @@ void Rl::Judge(std::vector<Episode>& episodes, RlReport& report) const {
   report.tasks.resize(tasks_.size());
   for (Episode& episode : episodes) {
     episode.reward = RewardOf(episode.verdict, episode.rollout, config_.tasks[episode.task].reward);
+    episode.reward += episode.judge_reward;
     for (RlTaskReport* sum : {&report.all, &report.tasks[episode.task]}) {
       ++sum->rollouts;
       sum->reward += episode.reward, sum->accuracy += episode.verdict.right, sum->forced += episode.rollout.forced;
@@ -450,6 +489,7 @@ Status Rl::CheckOnPolicy(const RlReport& report) const {
 // `step` counts from 0.
 Status Rl::Step(int64_t step, RlReport& report) {
   MINKE_ASSIGN(std::vector<Episode> episodes, Roll(step, report));
+  MINKE_TRY(AskJudges(step, episodes, report));
   Judge(episodes, report);
   const double start = Seconds();
   // Episodes of each update, but for questions that teach nothing.
@@ -496,6 +536,11 @@ Status Rl::WriteMetrics(MetricsWriter& metrics, const RlReport& r) const {
                                      {"max_ratio_log", r.max_ratio_log},
                                      {"rollout_seconds", r.rollout_seconds},
                                      {"learn_seconds", r.learn_seconds}};
+  if (judge_book_) {
+    fields.push_back({"judge", r.judge});
+    fields.push_back({"judge_failed", r.judge_failed});
+    fields.push_back({"judge_seconds", r.judge_seconds});
+  }
   std::vector<std::string> names;
   names.reserve(2 * r.tasks.size());
   if (r.tasks.size() > 1) {

@@ -50,6 +50,7 @@ struct RlConfig {
 
   bool filters() const { return top_p < 1 || top_k > 0 || min_p > 0; }
   bool has_reference() const;
+  bool has_judge() const;
   Json ToJson() const;
 };
 
