@@ -101,7 +101,13 @@ std::string Panel(const ChartPanel& panel, double left, const std::vector<std::s
   for (const ChartLine& line : panel.lines) {
     std::vector<std::pair<double, double>> pixels;
     for (const auto& [x, y] : line.points) pixels.emplace_back(x_of(x), y_of(y));
-    svg += Curve(pixels, LookOf(static_cast<size_t>(std::ranges::find(names, line.name) - names.begin())));
+    const Look look = LookOf(static_cast<size_t>(std::ranges::find(names, line.name) - names.begin()));
+    for (size_t i = 0; i < line.errors.size() && i < line.points.size(); ++i) {
+      const auto& [x, y] = line.points[i];
+      const double top = std::min(y + line.errors[i], y_ticks.back()), bottom = std::max(y - line.errors[i], 0.0);
+      svg += Segment(x_of(x), y_of(bottom), x_of(x), y_of(top), look.color);
+    }
+    svg += Curve(pixels, look);
   }
   return svg;
 }

@@ -11,6 +11,7 @@ namespace minke {
 struct ChartLine {
   std::string name;
   std::vector<std::pair<double, double>> points;  // finite, not negative, x ascending
+  std::vector<double> errors = {};                // of each point: half the height of its bar; empty: no bars
 };
 struct ChartPanel {
   std::string title, x_label, y_label;

@@ -1,11 +1,8 @@
 // minke rl: reinforcement learning on tasks with verifiers, by GRPO.
 #include "minke/cli/command.h"
-#include "minke/cli/model_path.h"
-#include "minke/cli/model_text.h"
 #include "minke/cli/signals.h"
 #include "minke/cli/terminal.h"
-#include "minke/kernels/kernel_set.h"
-#include "minke/train/rl.h"
+#include "minke/cli/training.h"
 
 namespace minke {
 namespace {
@@ -19,16 +16,6 @@ struct RlFlags {
 Status Run(const RlFlags& flags, CliContext& context) {
   MINKE_ASSIGN(RlConfig config, ReadRlConfig(flags.config));
   if (flags.check_on_policy) config.check_on_policy = *flags.check_on_policy;
-  MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
-  MINKE_ASSIGN(const ModelPath path, FindModel(config.model));
-  MINKE_ASSIGN(const auto pool,
-               ThreadPool::Create(config.threads > 0 ? static_cast<int>(config.threads) : context.ThreadCount()));
-  MINKE_ASSIGN(const auto model, Model::Open(path.path));
-  MINKE_ASSIGN(const auto parameters, Parameters::Copy(*model, *kernels, Parameters::MtpCopies::kShared));
-  MINKE_ASSIGN(const ModelFiles files, FilesOf(path, [&](const std::string& text) { context.Warn(text); }));
-  MINKE_ASSIGN(const auto tokenizer, OpenTokenizer(path));
-  MINKE_ASSIGN(const TemplateChoice choice, ChooseTemplate(path, model->config().model_type));
-
   const SignalGuard signals;
   Progress progress("learning", "steps", !context.quiet);
   RlHooks hooks;
@@ -43,7 +30,8 @@ Status Run(const RlFlags& flags, CliContext& context) {
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
   MINKE_ASSIGN(const RlResult result,
-               TrainByReward(config, *parameters, files, *tokenizer, choice, *kernels, *pool, hooks));
+               RunReinforcement(config, context.isa, context.ThreadCount(),
+                                [&](const std::string& text) { context.Warn(text); }, hooks));
   progress.Clear();
   if (!result.finished)
     return Fail(Code::kCancelled, "stopped after {} of {} steps; the same command goes on from there", result.steps,

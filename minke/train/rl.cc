@@ -10,6 +10,7 @@
 #include "minke/engine/sampler.h"
 #include "minke/model/learner.h"
 #include "minke/train/checkpoint.h"
+#include "minke/train/cpu_seconds.h"
 #include "minke/train/evaluate.h"
 #include "minke/train/metrics.h"
 #include "minke/train/rollout.h"
@@ -449,6 +450,7 @@ Status Rl::CheckOnPolicy(const RlReport& report) const {
 
 // `step` counts from 0.
 Status Rl::Step(int64_t step, RlReport& report) {
+  const double cpu_start = CpuSeconds();
   MINKE_ASSIGN(std::vector<Episode> episodes, Roll(step, report));
   Judge(episodes, report);
   const double start = Seconds();
@@ -470,6 +472,7 @@ Status Rl::Step(int64_t step, RlReport& report) {
     stale = true;
   }
   report.learn_seconds = Seconds() - start;
+  report.cpu_seconds = CpuSeconds() - cpu_start;
   return {};
 }
 
@@ -495,7 +498,8 @@ Status Rl::WriteMetrics(MetricsWriter& metrics, const RlReport& r) const {
                                      {"mean_ratio_log", r.mean_ratio_log},
                                      {"max_ratio_log", r.max_ratio_log},
                                      {"rollout_seconds", r.rollout_seconds},
-                                     {"learn_seconds", r.learn_seconds}};
+                                     {"learn_seconds", r.learn_seconds},
+                                     {"cpu_seconds", r.cpu_seconds}};
   std::vector<std::string> names;
   names.reserve(2 * r.tasks.size());
   if (r.tasks.size() > 1) {

@@ -21,6 +21,21 @@ Result<bool> HasLoss(const PromptJson& message, const std::string& role, size_t 
   return loss->boolean();
 }
 
+// "parts": what follows a conversation that ends with a question, as raw text with markers.
+Status ReadParts(const PromptJson& parts, DataLine& out) {
+  if (!parts.is_array()) return Wrong("\"parts\" is no list");
+  for (size_t i = 0; i < parts.items().size(); ++i) {
+    const PromptJson& part = parts.items()[i];
+    const PromptJson *text = part.Find("text"), *loss = part.Find("loss");
+    if (!text || !text->is_string() || (loss && !loss->is_bool()))
+      return Wrong(fmt::format("parts[{}]: expected {{\"text\": ..., \"loss\": true or false}}", i));
+    out.parts.push_back({text->text(), !loss || loss->boolean()});
+  }
+  if (out.messages.empty() || out.messages.back().role == "assistant")
+    return Wrong("\"parts\" follow a question, and the last message is none");
+  return {};
+}
+
 }  // namespace
 
 Result<DataLine> DataLine::Parse(std::string_view line) {
@@ -46,6 +61,7 @@ Result<DataLine> DataLine::Parse(std::string_view line) {
     AttachTools(out.messages, std::move(list));
     if (out.messages.size() > before) out.loss.insert(out.loss.begin(), false);
   }
+  if (const PromptJson* parts = object.Find("parts"); parts && !parts->is_null()) MINKE_TRY(ReadParts(*parts, out));
   return out;
 }
 
@@ -70,6 +86,7 @@ Status ForEachText(const std::string& path, const std::function<void(std::string
       add(message.reasoning_content);
       add(message.content);
     }
+    for (const DataLine::Part& part : data->parts) add(part.text);
   }
   return file.Health();
 }

@@ -13,10 +13,17 @@ namespace minke {
 
 // One line of a .jsonl file: a text, or messages.
 struct DataLine {
+  // Raw text after the messages, where an environment writes between the model's words.
+  struct Part {
+    std::string text;
+    bool loss = true;
+  };
+
   bool is_text = false;
   std::string text;
   std::vector<Message> messages;
   std::vector<bool> loss;  // by message: an assistant's, unless its "loss" says no
+  std::vector<Part> parts;
 
   // Errors: kInvalidArgument, without a file or line, which the caller knows.
   static Result<DataLine> Parse(std::string_view line);
