@@ -47,8 +47,7 @@ Result<double> ComputeLoss(const GradFlags& flags, Learner& learner, const Kerne
     return Fail(Code::kInvalidArgument, "{}: no prompt is long enough to predict a token", flags.ids);
   if (mtp)
     for (int64_t r = 0; r < logits.dim(0); ++r) std::ranges::fill(logits[r], 0.0f);
-  const double loss =
-      CrossEntropy(kernels, pool, mtp ? learner.MtpLogits() : logits, targets, MeanWeights(targets));
+  const double loss = CrossEntropy(kernels, pool, mtp ? learner.MtpLogits() : logits, targets, MeanWeights(targets));
   learner.Backward({});
   return loss;
 }
@@ -81,8 +80,7 @@ Status Grad(const GradFlags& flags, CliContext& context) {
   const float loss_value = static_cast<float>(loss);
   std::vector<TensorToWrite> tensors{{"loss", DType::kF32, {1}, std::as_bytes(std::span(&loss_value, 1))}};
   for (const Parameter& p : parameters->list()) {
-    const auto values =
-        learner->gradients().subspan(static_cast<size_t>(p.offset), static_cast<size_t>(p.size));
+    const auto values = learner->gradients().subspan(static_cast<size_t>(p.offset), static_cast<size_t>(p.size));
     tensors.push_back({p.name, DType::kF32, p.shape, std::as_bytes(values)});
   }
   MINKE_TRY(WriteSafetensors(flags.out, tensors));
@@ -102,7 +100,8 @@ void AddGradCommand(FlagSet program, CliContext& context) {
                          [flags, &context] { return Grad(*flags, context); });
   AddModelFlags(verb, *flags);
   verb.Text("--ids", flags->ids, "safetensors file with input_ids (I64, [S]), or input_ids.0, .1, ... as one batch");
-  verb.Text("--out", flags->out, "Write loss and gradients (F32, under the checkpoint's names) to this safetensors file");
+  verb.Text("--out", flags->out,
+            "Write loss and gradients (F32, under the checkpoint's names) to this safetensors file");
   verb.Choice("--loss", flags->loss, {"lm", "mtp", "indexer-kl"},
               "Mean cross-entropy of the next token (lm), of the one after it by the MTP layer (mtp), or the indexers' "
               "KL divergence, mean over rows, sum over layers");

@@ -21,11 +21,11 @@ Status Run(const RlFlags& flags, CliContext& context) {
   RlHooks hooks;
   hooks.on_step = [&](const RlReport& r) {
     progress.Clear();
-    context.Note(fmt::format("{}/{}: reward {:.3f}, right {:.1f} %, thinking {:.0f} tokens, forced {:.1f} %, on-policy "
-                             "difference {}, clipped {:.2f} %, masked {:.2f} %, norm {:.3f}, {:.1f} s + {:.1f} s",
-                             r.step, r.total_steps, r.all.reward, 100 * r.all.accuracy, r.all.think_tokens,
-                             100 * r.all.forced, r.on_policy_max_abs_diff, 100 * r.clipped, 100 * r.masked, r.norm,
-                             r.rollout_seconds, r.learn_seconds));
+    context.Note(fmt::format(
+        "{}/{}: reward {:.3f}, right {:.1f} %, thinking {:.0f} tokens, forced {:.1f} %, on-policy "
+        "difference {}, clipped {:.2f} %, masked {:.2f} %, norm {:.3f}, {:.1f} s + {:.1f} s",
+        r.step, r.total_steps, r.all.reward, 100 * r.all.accuracy, r.all.think_tokens, 100 * r.all.forced,
+        r.on_policy_max_abs_diff, 100 * r.clipped, 100 * r.masked, r.norm, r.rollout_seconds, r.learn_seconds));
     progress.Update(static_cast<double>(r.step), static_cast<double>(r.total_steps));
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
@@ -50,8 +50,9 @@ Status Run(const RlFlags& flags, CliContext& context) {
 
 void AddRlCommand(FlagSet program, CliContext& context) {
   auto flags = std::make_shared<RlFlags>();
-  FlagSet verb = AddVerb(program, context, "rl", "Reinforcement learning on tasks with verifiers, by a configuration file",
-                         [flags, &context] { return Run(*flags, context); });
+  FlagSet verb =
+      AddVerb(program, context, "rl", "Reinforcement learning on tasks with verifiers, by a configuration file",
+              [flags, &context] { return Run(*flags, context); });
   verb.Required("CONFIG", flags->config, "TOML file: out, model, steps and [[task]]s (docs/training.md)");
   verb.Switch("--check-on-policy,!--no-check-on-policy", flags->check_on_policy,
               "End the run if learner and rollout differ in a log-probability (default)");

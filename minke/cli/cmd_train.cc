@@ -31,10 +31,11 @@ Status Run(const TrainFlags& flags, CliContext& context) {
     progress.Update(tokens, tokens + mean * static_cast<double>(r.total_steps - r.step));
     if (r.step % kReportEvery != 0 && r.step != r.total_steps && r.step != 1) return;
     progress.Clear();
-    context.Note(fmt::format("{} {}/{}: loss {:.4f}, mtp {:.4f}, indexer KL {:.4f}, norm {:.3f}, lr {:.2e}, {:.0f} "
-                             "tokens/s",
-                             r.stage->name(), r.step, r.total_steps, r.loss, r.mtp_loss, r.indexer_kl, r.norm, r.lr,
-                             static_cast<double>(r.tokens) / r.seconds));
+    context.Note(
+        fmt::format("{} {}/{}: loss {:.4f}, mtp {:.4f}, indexer KL {:.4f}, norm {:.3f}, lr {:.2e}, {:.0f} "
+                    "tokens/s",
+                    r.stage->name(), r.step, r.total_steps, r.loss, r.mtp_loss, r.indexer_kl, r.norm, r.lr,
+                    static_cast<double>(r.tokens) / r.seconds));
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
   MINKE_ASSIGN(const TrainResult result, RunTraining(config, context.isa, context.ThreadCount(),
@@ -51,8 +52,8 @@ Status Run(const TrainFlags& flags, CliContext& context) {
                                                {"seconds", seconds},
                                                {"loss", std::isfinite(last_loss) ? Json(last_loss) : Json()},
                                                {"model", config.out + "/model"}}));
-  return context.out.WriteLine(fmt::format("{} steps, {:.0f} tokens in {:.1f} s: {}/model", result.steps, tokens,
-                                           seconds, config.out));
+  return context.out.WriteLine(
+      fmt::format("{} steps, {:.0f} tokens in {:.1f} s: {}/model", result.steps, tokens, seconds, config.out));
 }
 
 }  // namespace

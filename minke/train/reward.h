@@ -10,11 +10,11 @@
 namespace minke {
 
 struct RewardOptions {
-  double outcome = 1;          // of a right answer
-  double length_penalty = 0;   // off for every 100 thinking tokens
-  double format = 0;           // of an answer that is written as the task wants it
-  double distinct = 0;         // times the share of attempts that are distinct
-  double language = 0;         // times LanguageShare of the reasoning
+  double outcome = 1;         // of a right answer
+  double length_penalty = 0;  // off for every 100 thinking tokens
+  double format = 0;          // of an answer that is written as the task wants it
+  double distinct = 0;        // times the share of attempts that are distinct
+  double language = 0;        // times LanguageShare of the reasoning
   std::string language_code = "en";
 };
 

@@ -21,9 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // One answer and all that learning from it needs.
 struct Episode {
@@ -291,13 +289,13 @@ void Rl::Judge(std::vector<Episode>& episodes, RlReport& report) const {
   }
 }
 
-void Rl::Compare(const Episode& episode, TensorView<const float, 2> logits, int64_t first_row,
-                 RlReport& report) const {
+void Rl::Compare(const Episode& episode, TensorView<const float, 2> logits, int64_t first_row, RlReport& report) const {
   const auto answer = episode.answer();
   for (size_t i = 0; i < answer.size(); ++i) {
     if (!episode.rollout.chosen[i]) continue;
     const float logprob = PolicyLogprob(kernels_, logits[first_row + static_cast<int64_t>(i)], answer[i], 1, {});
-    const double difference = std::fabs(static_cast<double>(logprob) - static_cast<double>(episode.rollout.logprobs[i]));
+    const double difference =
+        std::fabs(static_cast<double>(logprob) - static_cast<double>(episode.rollout.logprobs[i]));
     // A NaN is the largest difference of all.
     if (!(difference <= report.on_policy_max_abs_diff)) report.on_policy_max_abs_diff = difference;
   }
@@ -342,29 +340,29 @@ Status Rl::Score(std::span<Episode* const> episodes, RlReport& report) {
 }
 
 Status Rl::ScoreReference(std::span<Episode* const> episodes) {
-  return ForMicroBatches(episodes, config_.micro_tokens, false,
-                         [&](std::span<Episode* const> part, std::span<const LearnerItem> items) -> Status {
-                           const auto logits = reference_learner_->Forward(items);
-                           int64_t row = 0;
-                           for (Episode* episode : part) {
-                             const auto answer = episode->answer();
-                             episode->ref_logprobs.assign(answer.size(), 0);
-                             for (size_t i = 0; i < answer.size(); ++i) {
-                               if (!episode->rollout.chosen[i]) continue;
-                               std::span<const TokenId> kept;
-                               if (keeps_sets())
-                                 kept = std::span(episode->kept.tokens)
-                                            .subspan(static_cast<size_t>(episode->kept.begin[i]),
-                                                     static_cast<size_t>(episode->kept.begin[i + 1] -
-                                                                         episode->kept.begin[i]));
-                               episode->ref_logprobs[i] =
-                                   PolicyLogprob(kernels_, logits[row + episode->prompt - 1 + static_cast<int64_t>(i)],
-                                                 answer[i], config_.temperature, kept);
-                             }
-                             row += std::ssize(episode->tokens);
-                           }
-                           return {};
-                         });
+  return ForMicroBatches(
+      episodes, config_.micro_tokens, false,
+      [&](std::span<Episode* const> part, std::span<const LearnerItem> items) -> Status {
+        const auto logits = reference_learner_->Forward(items);
+        int64_t row = 0;
+        for (Episode* episode : part) {
+          const auto answer = episode->answer();
+          episode->ref_logprobs.assign(answer.size(), 0);
+          for (size_t i = 0; i < answer.size(); ++i) {
+            if (!episode->rollout.chosen[i]) continue;
+            std::span<const TokenId> kept;
+            if (keeps_sets())
+              kept = std::span(episode->kept.tokens)
+                         .subspan(static_cast<size_t>(episode->kept.begin[i]),
+                                  static_cast<size_t>(episode->kept.begin[i + 1] - episode->kept.begin[i]));
+            episode->ref_logprobs[i] =
+                PolicyLogprob(kernels_, logits[row + episode->prompt - 1 + static_cast<int64_t>(i)], answer[i],
+                              config_.temperature, kept);
+          }
+          row += std::ssize(episode->tokens);
+        }
+        return {};
+      });
 }
 
 // One optimiser step on the episodes of some questions. `stale`: the weights have changed since they were sampled, and
@@ -442,10 +440,11 @@ Status Rl::Update(std::span<Episode* const> episodes, bool stale, double rate, R
 
 Status Rl::CheckOnPolicy(const RlReport& report) const {
   if (!config_.check_on_policy || report.on_policy_max_abs_diff == 0) return {};
-  return Fail(Code::kFailed,
-              "step {}: rollout and learner differ by {} in a log-probability; this is a defect of minke, please report "
-              "it with the configuration (check_on_policy = false goes on without the check)",
-              report.step, report.on_policy_max_abs_diff);
+  return Fail(
+      Code::kFailed,
+      "step {}: rollout and learner differ by {} in a log-probability; this is a defect of minke, please report "
+      "it with the configuration (check_on_policy = false goes on without the check)",
+      report.step, report.on_policy_max_abs_diff);
 }
 
 // `step` counts from 0.
@@ -520,8 +519,8 @@ Result<RlResult> Rl::All() {
   MINKE_TRY(Open());
   RlResult result;
   MINKE_ASSIGN(result.resumed_at, Resume());
-  MINKE_ASSIGN(MetricsWriter metrics, MetricsWriter::Open(config_.out + "/metrics.jsonl",
-                                                          result.resumed_at > 0 ? result.resumed_at : -1));
+  MINKE_ASSIGN(MetricsWriter metrics,
+               MetricsWriter::Open(config_.out + "/metrics.jsonl", result.resumed_at > 0 ? result.resumed_at : -1));
   int64_t step = result.resumed_at;
   while (step < config_.steps) {
     RlReport report;

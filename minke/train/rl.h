@@ -26,10 +26,10 @@ struct RlReport {
   std::vector<RlTaskReport> tasks;    // as in the configuration
   RlTaskReport all;
   double on_policy_max_abs_diff = 0;
-  int64_t tokens = 0;                // that the policy chose
-  int64_t skipped_questions = 0;     // all answers had the same reward
+  int64_t tokens = 0;                 // that the policy chose
+  int64_t skipped_questions = 0;      // all answers had the same reward
   double loss = 0, kl = 0, norm = 0;  // means over updates
-  double clipped = 0, masked = 0;    // shares of tokens, of sequences
+  double clipped = 0, masked = 0;     // shares of tokens, of sequences
   double mean_ratio_log = 0, max_ratio_log = 0;
   double rollout_seconds = 0, learn_seconds = 0;
   double cpu_seconds = 0;  // of the whole process

@@ -66,16 +66,15 @@ Json RlConfig::ToJson() const {
                {"adamw", {adamw.beta1, adamw.beta2, adamw.eps, adamw.weight_decay, adamw.clip}},
                {"tasks", Json::array()}};
   for (const RlTask& t : tasks)
-    json["tasks"].push_back({{"name", t.name},
-                             {"share", t.share},
-                             {"think_budget", t.think_budget},
-                             {"think", t.think},
-                             {"answer_tokens", t.answer_tokens},
-                             {"beta", t.beta},
-                             {"reward",
-                              {t.reward.outcome, t.reward.length_penalty, t.reward.format, t.reward.distinct,
-                               t.reward.language}},
-                             {"language_code", t.reward.language_code}});
+    json["tasks"].push_back(
+        {{"name", t.name},
+         {"share", t.share},
+         {"think_budget", t.think_budget},
+         {"think", t.think},
+         {"answer_tokens", t.answer_tokens},
+         {"beta", t.beta},
+         {"reward", {t.reward.outcome, t.reward.length_penalty, t.reward.format, t.reward.distinct, t.reward.language}},
+         {"language_code", t.reward.language_code}});
   return json;
 }
 

@@ -13,12 +13,13 @@ struct Flight {
   const RolloutRequest* request = nullptr;
   Rollout rollout;
   uint64_t segment = 0;
+  size_t turn = 0;        // where the last one begins in the text
   bool thinking = false;  // the thinking is open
   int64_t answer = 0;     // tokens since it was closed
-  bool cut = false;      // what still comes from this request does not count
-  bool dropped = false;  // something did come
-  bool over = false;     // the answer's limit
-  std::string append;    // between this request and the next
+  bool cut = false;       // what still comes from this request does not count
+  bool dropped = false;   // something did come
+  bool over = false;      // the answer's limit
+  std::string append;     // between this request and the next
   FinishReason reason = FinishReason::kFailed;
   Error error;
 };
@@ -59,7 +60,7 @@ class Driver {
     if (!status) return Fail(status.error());
     std::vector<Rollout> rollouts;
     for (Flight& flight : flights_) {
-      const AnswerText answer = SplitAnswer(flight.rollout.text, flight.request->thinking);
+      const AnswerText answer = SplitAnswer(flight.rollout.text, flight.turn, flight.request->thinking);
       flight.rollout.reasoning = answer.reasoning, flight.rollout.content = answer.content;
       rollouts.push_back(std::move(flight.rollout));
     }
@@ -142,7 +143,10 @@ class Driver {
 
   void Append(Flight& flight, std::string_view text, bool new_turn) const {
     flight.rollout.text += text;
-    if (new_turn) flight.thinking = text.ends_with(markers::kThink), flight.answer = 0;
+    if (new_turn) {
+      flight.thinking = text.ends_with(markers::kThink), flight.answer = 0;
+      flight.turn = flight.rollout.text.size();
+    }
     for (const TokenId token : tokenizer_.Encode(text)) {
       flight.rollout.tokens.push_back(token);
       flight.rollout.chosen.push_back(0);
