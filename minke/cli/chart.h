@@ -18,6 +18,9 @@ struct ChartPanel {
   std::vector<ChartLine> lines;  // one that has the same name in two panels looks the same in both
 };
 
+// `text` as the content of an element or attribute.
+std::string XmlText(const std::string& text);
+
 // Panels side by side, one legend below them.
 std::string ChartSvg(const std::string& title, std::span<const ChartPanel> panels);
 // A page with the chart and a line of text under it.

@@ -12,12 +12,13 @@ void Scale(int64_t& value, double factor, int64_t least) {
 
 void Scale(LabTraining& training, double factor) {
   Scale(training.examples, factor, 200);
+  if (training.tool_examples > 0) Scale(training.tool_examples, factor, 100);
   for (int64_t* steps : {&training.dense_steps, &training.warmup_steps, &training.sparse_steps})
     Scale(*steps, factor, 2);
 }
 
 Json TrainingJson(const LabTraining& t) {
-  return {{"examples", t.examples},           {"dense_steps", t.dense_steps},     {"warmup_steps", t.warmup_steps},
+  return {{"examples", t.examples},           {"tool_examples", t.tool_examples}, {"dense_steps", t.dense_steps},     {"warmup_steps", t.warmup_steps},
           {"sparse_steps", t.sparse_steps},   {"batch_tokens", t.batch_tokens},   {"sequence_tokens", t.sequence_tokens},
           {"lr", t.lr},                       {"lr_end", t.lr_end},               {"sparse_lr", t.sparse_lr},
           {"sparse_lr_end", t.sparse_lr_end}, {"indexer_lr", t.indexer_lr},       {"mtp_weight", t.mtp_weight},
@@ -32,6 +33,7 @@ LabRecipe FullLabRecipe() {
   recipe.countdown.warmup_steps = 120, recipe.countdown.sparse_steps = 370;
   recipe.lookup_training = recipe.countdown;
   recipe.lookup_training.examples = 8000;
+  recipe.countdown.tool_examples = 20000;
   recipe.arms = {{"standard", 0.3, 96, 100}, {"mild", 0.1, 192, 80}, {"speciale", 0, 384, 70}};
   return recipe;
 }
@@ -51,7 +53,7 @@ void LabRecipe::ScaleBy(double factor) {
   for (LabArm& arm : arms) Scale(arm.steps, factor, 1);
   for (int64_t* steps : {&mix.specialist_steps, &mix.mixed_steps, &mix.distill_steps}) Scale(*steps, factor, 1);
   Scale(mix.samples, factor, 32);
-  for (int64_t* problems : {&eval.problems, &lookup.problems, &heldout_documents}) Scale(*problems, factor, 8);
+  for (int64_t* problems : {&eval.problems, &mix.problems, &lookup.problems, &heldout_documents}) Scale(*problems, factor, 8);
   Scale(recall_documents, factor, 2);
   if (factor >= 0.5) return;
   // A test of the way, not of the numbers.
@@ -83,7 +85,8 @@ Json LabRecipe::ToJson() const {
             {"mixed_steps", mix.mixed_steps},
             {"think_budget", mix.think_budget},
             {"samples", mix.samples},
-            {"distill_steps", mix.distill_steps}}}};
+            {"distill_steps", mix.distill_steps},
+            {"problems", mix.problems}}}};
 }
 
 }  // namespace minke

@@ -12,7 +12,7 @@ namespace minke {
 
 // Dense attention, then the indexers alone, then both through sparse attention (V3.2 report 2.1.1, scaled down).
 struct LabTraining {
-  int64_t examples = 0;  // demonstrations of each task
+  int64_t examples = 0, tool_examples = 0;  // demonstrations of each task; of the task with a calculator
   int64_t dense_steps = 0, warmup_steps = 0, sparse_steps = 0;
   int64_t sequence_tokens = 512, batch_tokens = 4096;
   double lr = 2e-3, lr_end = 4e-4;                // dense
@@ -49,7 +49,7 @@ struct LabLookup {
 struct LabMix {
   int64_t specialist_steps = 60, mixed_steps = 40, think_budget = 192;
   int64_t samples = 4000;       // rollouts of each specialist, of which the accepted ones are learnt
-  int64_t distill_steps = 120;
+  int64_t distill_steps = 120, problems = 200;
   double lr = 4e-4, lr_end = 4e-5;
 };
 

@@ -82,6 +82,17 @@ TEST_F(Documents, ResultsOfToolsAreNotLearned) {
       << shown;
 }
 
+TEST_F(Documents, PartsFollowAQuestionAndCarryTheirOwnLoss) {
+  const char* line =
+      R"({"messages": [{"role": "user", "content": "12"}], "parts": [{"text": "1+2="}, {"text": "3", "loss": false},)"
+      R"( {"text": "!</think>1+2=3<｜end▁of▁sentence｜>", "loss": true}]})";
+  EXPECT_EQ(Shown(line), "<b><u>12<a><think>[1+2=]3[!</think>1+2=3<e>]");
+  EXPECT_EQ(Shown(R"({"messages": [{"role": "user", "content": "1"}], "parts": [{"loss": true}]})"),
+            "parts[0]: expected {\"text\": ..., \"loss\": true or false}");
+  EXPECT_EQ(Shown(R"({"messages": [{"role": "assistant", "content": "1"}], "parts": []})"),
+            "\"parts\" follow a question, and the last message is none");
+}
+
 TEST_F(Documents, OtherFormatsLearnTheirOwnTurns) {
   const char* line = R"({"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]})";
   EXPECT_EQ(Shown(line, ChatFormat::kV3), "<b><u>Q<a>[A<e>]");
