@@ -109,8 +109,12 @@ void Runner::RunChild(const LabJob& job, int threads, int pipe) const {
     const double start = MonotonicSeconds();
     const std::string folder = LabJobFolder(folder_, job.name);
     MINKE_ASSIGN(const Json result, job.run({folder, threads}));
-    return WriteJson(folder + "/job.json",
-                     {{"name", job.name}, {"key", job.key}, {"seconds", MonotonicSeconds() - start}, {"result", result}});
+    MINKE_TRY(WriteJson(folder + "/job.json", {{"name", job.name},
+                                               {"key", job.key},
+                                               {"seconds", MonotonicSeconds() - start},
+                                               {"result", result}}));
+    if (job.tidy) job.tidy({folder, threads});
+    return {};
   };
   Status status;
   try {
@@ -132,6 +136,7 @@ Status Runner::Start(size_t index, int threads) {
   if (pid < 0) return Fail(Code::kFailed, "no process for {}: {}", jobs_[index].name, std::strerror(errno));
   if (pid == 0) {
     ::setpgid(0, 0);  // a Ctrl-C is for the parent, which passes it on
+    ::signal(SIGTERM, SIG_DFL);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(1);
     ::close(ends[0]);

@@ -29,6 +29,7 @@ struct LabJob {
   std::function<Result<Json>(const LabWork&)> run;  // kCancelled: stopped by a signal
   int most_threads = 1;
   bool alone = false;  // it measures speed: nothing else runs meanwhile
+  std::function<void(const LabWork&)> tidy = {};  // once the result is kept: what only a resumed run would need goes
 };
 
 struct LabResult {
@@ -40,7 +41,7 @@ struct LabResult {
 struct LabWatcher {
   std::function<void(const LabJob&, int threads)> started;
   std::function<void(const LabJob&, const LabResult&, size_t done)> finished;
-  std::function<bool()> should_stop;  // then jobs get SIGTERM, and SIGKILL if they take long
+  std::function<bool()> should_stop;  // then jobs get SIGTERM, which ends them unless they catch it, and SIGKILL later
 };
 
 std::string LabJobFolder(const std::string& folder, const std::string& name);

@@ -57,6 +57,7 @@ void Planner::AddTraining(const std::string& name, std::vector<std::string> afte
          return LabTrain(config, setup.isa, setup.quiet, name, work);
        }});
   jobs_.back().most_threads = 0;
+  jobs_.back().tidy = LabDropCheckpoints;
 }
 
 void Planner::AddRl(const std::string& name, RlConfig config) {
@@ -67,6 +68,7 @@ void Planner::AddRl(const std::string& name, RlConfig config) {
   Add({name, std::move(after), key, [config = std::move(config), &setup = setup_, name](const LabWork& work) {
          return LabReinforce(config, setup.isa, setup.quiet, name, work);
        }});
+  jobs_.back().tidy = LabDropCheckpoints;
 }
 
 void Planner::AddAsk(const std::string& name, std::vector<std::string> after, LabAsk ask) {

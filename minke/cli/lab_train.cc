@@ -1,6 +1,8 @@
 #include "minke/cli/lab_train.h"
 
 #include <algorithm>
+#include <cmath>
+#include <filesystem>
 
 #include "minke/base/file.h"
 #include "minke/cli/signals.h"
@@ -45,12 +47,16 @@ bool IsNoted(int64_t step, int64_t total) { return step == total || step % std::
 Result<Json> LabTrain(TrainConfig config, const std::string& isa, bool quiet, const std::string& name,
                       const LabWork& work) {
   config.out = work.folder + "/run";
+  InstallSignals();  // a checkpoint before the end
   const SignalGuard signals;
   TrainHooks hooks;
   hooks.on_step = [&](const StepReport& r) {
-    if (IsNoted(r.step, r.total_steps))
-      Note(quiet, fmt::format("{}: {} {}/{}, loss {:.3f}, indexer KL {:.3f}, {:.0f} tokens/s", name, r.stage->name(),
-                              r.step, r.total_steps, r.loss, r.indexer_kl, static_cast<double>(r.tokens) / r.seconds));
+    if (!IsNoted(r.step, r.total_steps)) return;
+    std::string losses = std::isfinite(r.loss) ? fmt::format("loss {:.3f}", r.loss) : "";
+    if (r.stage->trains_indexer())
+      losses += fmt::format("{}indexer KL {:.3f}", losses.empty() ? "" : ", ", r.indexer_kl);
+    Note(quiet, fmt::format("{}: {} {}/{}, {}, {:.0f} tokens/s", name, r.stage->name(), r.step, r.total_steps, losses,
+                            static_cast<double>(r.tokens) / r.seconds));
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
   MINKE_ASSIGN(const TrainResult run, RunTraining(config, isa, work.threads, [](const std::string&) {}, hooks));
@@ -66,6 +72,7 @@ Result<Json> LabTrain(TrainConfig config, const std::string& isa, bool quiet, co
 Result<Json> LabReinforce(RlConfig config, const std::string& isa, bool quiet, const std::string& name,
                           const LabWork& work) {
   config.out = work.folder + "/run";
+  InstallSignals();  // a checkpoint before the end
   const SignalGuard signals;
   RlHooks hooks;
   hooks.on_step = [&](const RlReport& r) {
@@ -88,6 +95,15 @@ Result<Json> LabReinforce(RlConfig config, const std::string& isa, bool quiet, c
     curve["cpu_seconds"].push_back(cpu);
   }
   return Json{{"steps", run.steps}, {"cpu_seconds", cpu}, {"on_policy_max_abs_diff", difference}, {"curve", curve}};
+}
+
+void LabDropCheckpoints(const LabWork& work) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  std::vector<fs::path> old;
+  for (const auto& entry : fs::directory_iterator(work.folder + "/run", error))
+    if (entry.path().filename().string().starts_with("step-")) old.push_back(entry.path());
+  for (const fs::path& path : old) fs::remove_all(path, error);
 }
 
 }  // namespace minke

@@ -21,4 +21,7 @@ Result<Json> LabTrain(TrainConfig config, const std::string& isa, bool quiet, co
 Result<Json> LabReinforce(RlConfig config, const std::string& isa, bool quiet, const std::string& name,
                           const LabWork& work);
 
+// Removes the checkpoints of a finished run, but for its model.
+void LabDropCheckpoints(const LabWork& work);
+
 }  // namespace minke
