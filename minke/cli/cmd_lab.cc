@@ -3,6 +3,7 @@
 
 #include "minke/base/file.h"
 #include "minke/cli/command.h"
+#include "minke/cli/lab_data.h"
 #include "minke/cli/lab_plan.h"
 #include "minke/cli/lab_report.h"
 #include "minke/cli/lab_results.h"
@@ -24,7 +25,7 @@ struct LabFlags {
 LabSetup SetupOf(const LabFlags& flags, const CliContext& context) {
   LabSetup setup;
   setup.out = std::filesystem::absolute(flags.out).lexically_normal().string();
-  setup.start = flags.start.empty() && flags.quick ? "nano" : flags.start;
+  setup.start = flags.start.empty() && flags.quick ? BuiltInNano() : flags.start;
   setup.bench_model = flags.bench_model;
   setup.recipe = flags.quick ? QuickLabRecipe() : FullLabRecipe();
   setup.recipe.ScaleBy(flags.scale);

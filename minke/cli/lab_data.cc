@@ -19,8 +19,14 @@ constexpr uint64_t kDataSeed = 1;
 
 }  // namespace
 
+std::string BuiltInNano() {
+  for (const std::string& folder : DefaultModelSearch().built_in)
+    if (fs::exists(folder + "/nano/config.json")) return folder + "/nano";
+  return "nano";
+}
+
 Result<LabBase> FindLabBase(const LabRecipe& recipe) {
-  MINKE_ASSIGN(const ModelPath nano, FindModel("nano"));
+  MINKE_ASSIGN(const ModelPath nano, FindModel(BuiltInNano()));
   LabBase base;
   base.folder = nano.folder;
   const std::string path = base.folder + "/config.json";

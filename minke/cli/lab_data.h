@@ -11,6 +11,9 @@
 
 namespace minke {
 
+// The folder of the built-in model, whatever else is called nano where the program runs.
+std::string BuiltInNano();
+
 // nano's shape and tokenizer, without its weights.
 struct LabBase {
   std::string folder;  // of nano

@@ -34,13 +34,13 @@ LabRecipe FullLabRecipe() {
   recipe.lookup_training = recipe.countdown;
   recipe.lookup_training.examples = 8000;
   recipe.countdown.tool_examples = 20000;
-  recipe.arms = {{"standard", 0.3, 96, 100}, {"mild", 0.1, 192, 80}, {"speciale", 0, 384, 70}};
+  recipe.arms = {{"standard", 0.3, 96, 150}, {"mild", 0.1, 192, 120}, {"speciale", 0, 384, 100}};
   return recipe;
 }
 
 LabRecipe QuickLabRecipe() {
   LabRecipe recipe;
-  recipe.arms = {{"standard", 0.3, 96, 40}, {"speciale", 0, 384, 30}};
+  recipe.arms = {{"standard", 0.3, 96, 100}, {"speciale", 0, 384, 90}};
   recipe.eval.problems = 200;
   recipe.eval.budgets = {96, 384};
   return recipe;
