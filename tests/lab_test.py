@@ -10,6 +10,8 @@ import pytest
 
 import support
 
+pytestmark = pytest.mark.slow
+
 SCALE = ["--scale", "0.004", "--seeds", "1", "--threads", "2"]
 BUDGETS = ["48", "96", "192", "384", "640"]
 

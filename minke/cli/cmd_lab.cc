@@ -80,8 +80,7 @@ Status Lab(const LabFlags& flags, CliContext& context) {
   MINKE_TRY(WriteFileAtomic(setup.out + "/report.html", std::as_bytes(std::span(report))));
   for (const auto& [number, claim] : json["claims"].items())
     if (const std::string measured = claim["measured"]; !measured.empty())
-      MINKE_TRY(context.out.WriteLine(
-          fmt::format("{} {}: {}", number, claim["verdict"].get<std::string>(), measured)));
+      MINKE_TRY(context.out.WriteLine(fmt::format("{} {}: {}", number, claim["verdict"].get<std::string>(), measured)));
   return context.out.WriteLine(setup.out + "/report.html");
 }
 
@@ -98,7 +97,8 @@ void AddLabCommand(FlagSet program, CliContext& context) {
                "Some of parity, lookup, rl, budget, cost, mixed (default all; with --quick rl,budget)");
   verb.Number("--seeds", flags->seeds, 1, 100, "Runs of each arm (default 3; with --quick 1)");
   verb.Number("-t,--threads", flags->threads, 0, 1024, "Threads of all jobs together (default, and 0: all)");
-  verb.Text("--start", flags->start, "Model that RL starts from (default: the one that the lab trains; with --quick nano)");
+  verb.Text("--start", flags->start,
+            "Model that RL starts from (default: the one that the lab trains; with --quick nano)");
   verb.Number("--scale", flags->scale, 0.0001, 100.0, "Factor on all steps, examples and problems (default 1)");
   verb.Text("--bench-model", flags->bench_model, "Model whose cost is measured (default: a random layer like V3.2's)");
   verb.Number("--cost", flags->usd_per_hour, 0.0001, 1e6, "USD an hour that the machine costs (default 0.1)");

@@ -29,9 +29,9 @@ Status Run(const RlFlags& flags, CliContext& context) {
     progress.Update(static_cast<double>(r.step), static_cast<double>(r.total_steps));
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
-  MINKE_ASSIGN(const RlResult result,
-               RunReinforcement(config, context.isa, context.ThreadCount(),
-                                [&](const std::string& text) { context.Warn(text); }, hooks));
+  MINKE_ASSIGN(const RlResult result, RunReinforcement(
+                                          config, context.isa, context.ThreadCount(),
+                                          [&](const std::string& text) { context.Warn(text); }, hooks));
   progress.Clear();
   if (!result.finished)
     return Fail(Code::kCancelled, "stopped after {} of {} steps; the same command goes on from there", result.steps,

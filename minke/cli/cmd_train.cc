@@ -38,8 +38,9 @@ Status Run(const TrainFlags& flags, CliContext& context) {
                     static_cast<double>(r.tokens) / r.seconds));
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
-  MINKE_ASSIGN(const TrainResult result, RunTraining(config, context.isa, context.ThreadCount(),
-                                                    [&](const std::string& text) { context.Warn(text); }, hooks));
+  MINKE_ASSIGN(const TrainResult result, RunTraining(
+                                             config, context.isa, context.ThreadCount(),
+                                             [&](const std::string& text) { context.Warn(text); }, hooks));
   progress.Clear();
   if (!result.finished)
     return Fail(Code::kCancelled, "stopped after {} of {} steps; the same command goes on from there", result.steps,

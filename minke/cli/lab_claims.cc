@@ -31,31 +31,29 @@ LabVerdict Judge(bool all, bool some) {
 }
 
 LabClaim Cost(const Json& results) {
-  LabClaim c{1,
-             "Sparse attention cuts the cost of a token at 128K by 75 to 83 % against the dense predecessor",
-             "holds: prefill and decode both save at least 75 % at the longest position measured; in part: 50 %",
-             "",
+  LabClaim c{1, "Sparse attention cuts the cost of a token at 128K by 75 to 83 % against the dense predecessor",
+             "holds: prefill and decode both save at least 75 % at the longest position measured; in part: 50 %", "",
              "One layer in F32 with a small FFN on a CPU: the FFN's constant share of a real model's token is missing, "
              "so the saving here is an upper bound; prefill is measured in short pieces behind a full cache."};
   const auto prefill = At(results, {"cost", "saving", "prefill", "share"});
   const auto decode = At(results, {"cost", "saving", "decode", "share"});
   const auto position = At(results, {"cost", "saving", "decode", "position"});
   if (!prefill || !decode || !position) return c;
-  c.measured = fmt::format("at position {:.0f}: prefill {} cheaper, decode {}", *position, Percent(*prefill),
-                           Percent(*decode));
+  c.measured =
+      fmt::format("at position {:.0f}: prefill {} cheaper, decode {}", *position, Percent(*prefill), Percent(*decode));
   c.verdict = Judge(std::min(*prefill, *decode) >= 0.75, std::min(*prefill, *decode) >= 0.5);
   return c;
 }
 
 LabClaim Quality(const Json& results) {
-  LabClaim c{2,
-             "... without loss of quality",
-             "holds: sparse accuracy within 2 points of the dense control and loss within 1 %, and the lookup task at many "
-             "times index_topk solved to 95 % with the trained indexer and at least 10 points worse with a random or "
-             "sliding-window selection; in part: the accuracy alone. The dense control solves at least 10 %",
-             "",
-             "Short contexts of one puzzle; full-size models were compared on benchmarks with contexts far longer than "
-             "the selection."};
+  LabClaim c{
+      2, "... without loss of quality",
+      "holds: sparse accuracy within 2 points of the dense control and loss within 1 %, and the lookup task at many "
+      "times index_topk solved to 95 % with the trained indexer and at least 10 points worse with a random or "
+      "sliding-window selection; in part: the accuracy alone. The dense control solves at least 10 %",
+      "",
+      "Short contexts of one puzzle; full-size models were compared on benchmarks with contexts far longer than "
+      "the selection."};
   const auto dense = At(results, {"dense_accuracy"}), sparse = At(results, {"sparse_accuracy"});
   const auto dense_loss = At(results, {"dense_loss"}), sparse_loss = At(results, {"sparse_loss"});
   const auto indexer = At(results, {"lookup", "indexer"}), random = At(results, {"lookup", "random"});
@@ -67,8 +65,8 @@ LabClaim Quality(const Json& results) {
   const bool accurate = *dense >= 10 * kPoint && *sparse >= *dense - 2 * kPoint;
   bool found = false;
   if (indexer && random && window) {
-    c.measured += fmt::format("; lookup with the indexer {}, random {}, window {}", Percent(*indexer),
-                              Percent(*random), Percent(*window));
+    c.measured += fmt::format("; lookup with the indexer {}, random {}, window {}", Percent(*indexer), Percent(*random),
+                              Percent(*window));
     found = *indexer >= 0.95 && std::max(*random, *window) <= *indexer - 10 * kPoint;
   }
   c.verdict = Judge(accurate && *sparse_loss <= 1.01 * *dense_loss && found, accurate);
@@ -85,8 +83,7 @@ std::string Budget(const Json& results, std::string_view arm, int64_t most) {
 }
 
 LabClaim Scaling(const Json& results) {
-  LabClaim c{3,
-             "RL keeps scaling: post-training at more than 10 % of pre-training compute lifts reasoning far",
+  LabClaim c{3, "RL keeps scaling: post-training at more than 10 % of pre-training compute lifts reasoning far",
              "holds: the better arm at least 15 points over its start and more than twice the standard error; in part: "
              "more than twice the standard error",
              "",
@@ -104,24 +101,25 @@ LabClaim Scaling(const Json& results) {
   if (!best || !start || !error) return c;
   const auto start_error = At(results, {"accuracy", "sft", budget, "standard_error"}).value_or(0);
   const double gain = *best - *start, doubt = 2 * std::hypot(*error, start_error);
-  c.measured = fmt::format("{} -> {} at budget {} ({}), {:+.1f} points, twice the standard error {:.1f}", Percent(*start),
-                           Percent(*best), budget, arm_name, 100 * gain, 100 * doubt);
+  c.measured = fmt::format("{} -> {} at budget {} ({}), {:+.1f} points, twice the standard error {:.1f}",
+                           Percent(*start), Percent(*best), budget, arm_name, 100 * gain, 100 * doubt);
   const auto before = At(results, {"training", "cpu_seconds"});
   if (const auto rl = At(results, {"rl", arm_name, "cpu_seconds", "mean"}); rl && before && *before > 0)
-    c.measured += fmt::format("; RL took {:.0f} CPU seconds, {:.0f} % of the training before", *rl, 100 * *rl / *before);
+    c.measured +=
+        fmt::format("; RL took {:.0f} CPU seconds, {:.0f} % of the training before", *rl, 100 * *rl / *before);
   c.verdict = Judge(gain >= 15 * kPoint && gain > doubt, gain > doubt);
   return c;
 }
 
 LabClaim Relaxing(const Json& results) {
-  LabClaim c{4,
-             "Relaxing the length limit lets the model think longer and get better",
-             "holds: at budget 384 speciale is at least 5 points over standard with at least 1.5 times its thinking tokens, "
-             "and its accuracy does not fall from 48 to 384 tokens; in part: thinks longer and is better by more than twice "
-             "the standard error",
-             "",
-             "Persistence alone solves more puzzles, so see the share solved within 2, 4 and 8 attempts beside it; traces "
-             "end near 640 tokens here, and 77,000 there."};
+  LabClaim c{
+      4, "Relaxing the length limit lets the model think longer and get better",
+      "holds: at budget 384 speciale is at least 5 points over standard with at least 1.5 times its thinking tokens, "
+      "and its accuracy does not fall from 48 to 384 tokens; in part: thinks longer and is better by more than twice "
+      "the standard error",
+      "",
+      "Persistence alone solves more puzzles, so see the share solved within 2, 4 and 8 attempts beside it; traces "
+      "end near 640 tokens here, and 77,000 there."};
   const std::string at = Budget(results, "speciale", 384);
   const auto standard = At(results, {"accuracy", "standard", at, "mean"});
   const auto speciale = At(results, {"accuracy", "speciale", at, "mean"});
@@ -133,25 +131,24 @@ LabClaim Relaxing(const Json& results) {
   for (const std::string budget : {"48", "96", "192", "384"})
     if (const auto mean = At(results, {"accuracy", "speciale", budget, "mean"}))
       monotone = monotone && *mean >= last, last = *mean;
-  const double doubt =
-      2 * std::hypot(At(results, {"accuracy", "standard", at, "standard_error"}).value_or(0),
-                     At(results, {"accuracy", "speciale", at, "standard_error"}).value_or(0));
+  const double doubt = 2 * std::hypot(At(results, {"accuracy", "standard", at, "standard_error"}).value_or(0),
+                                      At(results, {"accuracy", "speciale", at, "standard_error"}).value_or(0));
   const double gain = *speciale - *standard, ratio = *long_think / std::max(*short_think, 1e-9);
-  c.measured = fmt::format("at budget {}: standard {} with {:.0f} thinking tokens, speciale {} with {:.0f} ({:.2f} times); "
-                           "accuracy {} with the budget up to 384",
-                           at, Percent(*standard), *short_think, Percent(*speciale), *long_think, ratio,
-                           monotone ? "rises" : "does not always rise");
+  c.measured = fmt::format(
+      "at budget {}: standard {} with {:.0f} thinking tokens, speciale {} with {:.0f} ({:.2f} times); "
+      "accuracy {} with the budget up to 384",
+      at, Percent(*standard), *short_think, Percent(*speciale), *long_think, ratio,
+      monotone ? "rises" : "does not always rise");
   c.verdict = Judge(gain >= 5 * kPoint && ratio >= 1.5 && monotone, gain > doubt && ratio > 1);
   return c;
 }
 
 LabClaim Tokens(const Json& results) {
-  LabClaim c{5,
-             "Longer thinking costs tokens: where one rival needs 20,000, Speciale needs 77,000",
-             "holds: speciale uses at least 1.4 times standard's tokens for a solved problem (the report's own ratio of "
-             "Speciale to V3.2 is 1.4 to 2.3 for an answer); in part: more than standard",
-             "",
-             "The ratio is of our two arms; the rival is not here to be measured."};
+  LabClaim c{
+      5, "Longer thinking costs tokens: where one rival needs 20,000, Speciale needs 77,000",
+      "holds: speciale uses at least 1.4 times standard's tokens for a solved problem (the report's own ratio of "
+      "Speciale to V3.2 is 1.4 to 2.3 for an answer); in part: more than standard",
+      "", "The ratio is of our two arms; the rival is not here to be measured."};
   const std::string at = Budget(results, "speciale", 384);
   const auto standard = At(results, {"tokens_per_solved", "standard", at});
   const auto speciale = At(results, {"tokens_per_solved", "speciale", at});
@@ -167,12 +164,10 @@ LabClaim Tokens(const Json& results) {
 }
 
 LabClaim Agents(const Json& results) {
-  LabClaim c{6,
-             "General agent skill can be trained on synthesised environments",
+  LabClaim c{6, "General agent skill can be trained on synthesised environments",
              "holds: RL in the calculator's environment lifts the accuracy on held-out problems by more than twice the "
              "standard error, and the model after mixed RL is within 3 points of the specialist; in part: the first",
-             "",
-             "One environment with one tool, against more than 1,800 environments."};
+             "", "One environment with one tool, against more than 1,800 environments."};
   const auto before = At(results, {"mixed", "sft", "countdown-tool", "accuracy"});
   const auto after = At(results, {"mixed", "specialist", "countdown-tool", "accuracy"});
   const auto mixed = At(results, {"mixed", "mixed", "countdown-tool", "accuracy"});
@@ -188,10 +183,8 @@ LabClaim Agents(const Json& results) {
 }
 
 LabClaim Price(const Json& results) {
-  LabClaim c{7,
-             "Output is 24 to 43 times cheaper than that of the closed rivals",
-             "holds: the published prices give ratios from 23.5 to 43.5",
-             "",
+  LabClaim c{7, "Output is 24 to 43 times cheaper than that of the closed rivals",
+             "holds: the published prices give ratios from 23.5 to 43.5", "",
              "Prices of an hour's cloud service, not of this machine; the local cost is of a model of 2 million "
              "parameters and compares with nothing."};
   double least = std::numeric_limits<double>::infinity(), most = 0;
@@ -207,12 +200,11 @@ LabClaim Price(const Json& results) {
 }
 
 LabClaim Hardware(const Json& results) {
-  LabClaim c{8,
-             "It need not run on one vendor's hardware",
-             "holds: every instruction set of this program that this processor has computes the start model, two or more "
-             "of them, and they differ by less than 0.001 in a logit; in part: one",
-             "",
-             "Processors only, and only this one: other architectures are run by the project's tests, under emulation."};
+  LabClaim c{
+      8, "It need not run on one vendor's hardware",
+      "holds: every instruction set of this program that this processor has computes the start model, two or more "
+      "of them, and they differ by less than 0.001 in a logit; in part: one",
+      "", "Processors only, and only this one: other architectures are run by the project's tests, under emulation."};
   if (!results.contains("kernels")) return c;
   int here = 0;
   double most = 0;

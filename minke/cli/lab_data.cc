@@ -57,8 +57,8 @@ std::vector<LabFile> LabFiles(const LabRecipe& recipe, int64_t index_topk) {
   const int64_t longest = recipe.lookup.times_topk * index_topk;
   for (const int64_t length : {longest / 4, longest / 2, longest}) {
     const int64_t keys = std::clamp<int64_t>(length / 8, 1, recipe.lookup.keys_trained);
-    lookup.shares.push_back({fmt::format("lookup:{}:{}", std::max<int64_t>(length, 64), keys),
-                             recipe.lookup_training.examples});
+    lookup.shares.push_back(
+        {fmt::format("lookup:{}:{}", std::max<int64_t>(length, 64), keys), recipe.lookup_training.examples});
   }
   lookup.shares.push_back({LabLookupTask(recipe.lookup, index_topk), recipe.lookup_training.examples});
   return {{"countdown.jsonl", {{"countdown", recipe.countdown.examples}}},
@@ -88,9 +88,9 @@ Result<Json> WriteLabData(const LabBase& base, const std::vector<LabFile>& files
     const Status written = WriteFileAtomic(work.folder + "/" + file.name, [&](const AppendFn& append) -> Status {
       for (size_t t = 0; t < tasks.size(); ++t)
         for (int64_t i = 0; i < file.shares[t].count; ++i, ++lines) {
-          const std::string line = DemonstrationLine(*tasks[t], kDataSeed, static_cast<uint64_t>(i), Split::kTrain,
-                                                     Searcher::kRandom) +
-                                   "\n";
+          const std::string line =
+              DemonstrationLine(*tasks[t], kDataSeed, static_cast<uint64_t>(i), Split::kTrain, Searcher::kRandom) +
+              "\n";
           MINKE_TRY(append(std::as_bytes(std::span(line))));
         }
       return {};

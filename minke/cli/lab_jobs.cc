@@ -21,8 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kMaxRecordBytes = int64_t{64} << 20;
-constexpr useconds_t kPoll = 20'000;    // microseconds
-constexpr double kPatience = 20;        // seconds that a job has to end after SIGTERM
+constexpr useconds_t kPoll = 20'000;      // microseconds
+constexpr double kPatience = 20;          // seconds that a job has to end after SIGTERM
 constexpr size_t kLongestMessage = 4096;  // fits a pipe, so nobody need read while the job runs
 
 Status WriteJson(const std::string& path, const Json& json) {
@@ -109,10 +109,9 @@ void Runner::RunChild(const LabJob& job, int threads, int pipe) const {
     const double start = MonotonicSeconds();
     const std::string folder = LabJobFolder(folder_, job.name);
     MINKE_ASSIGN(const Json result, job.run({folder, threads}));
-    MINKE_TRY(WriteJson(folder + "/job.json", {{"name", job.name},
-                                               {"key", job.key},
-                                               {"seconds", MonotonicSeconds() - start},
-                                               {"result", result}}));
+    MINKE_TRY(
+        WriteJson(folder + "/job.json",
+                  {{"name", job.name}, {"key", job.key}, {"seconds", MonotonicSeconds() - start}, {"result", result}}));
     if (job.tidy) job.tidy({folder, threads});
     return {};
   };

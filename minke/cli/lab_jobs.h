@@ -1,9 +1,9 @@
-// The jobs of an experiment, each in a process of its own: so a job's CPU time is its own, two one-thread runs share two
-// cores without meeting, and a job that fails says why and takes nothing with it.
+// The jobs of an experiment, each in a process of its own: so a job's CPU time is its own, two one-thread runs share
+// two cores without meeting, and a job that fails says why and takes nothing with it.
 //
-// A job owns the folder FOLDER/jobs/NAME. Its result is written there when it is done (job.json); one with the same key,
-// after jobs with the same keys, is taken from there another time. A job that was killed finds what it had left, so
-// trainings go on from their checkpoints; another key empties the folder first.
+// A job owns the folder FOLDER/jobs/NAME. Its result is written there when it is done (job.json); one with the same
+// key, after jobs with the same keys, is taken from there another time. A job that was killed finds what it had left,
+// so trainings go on from their checkpoints; another key empties the folder first.
 #pragma once
 
 #include <functional>
@@ -28,7 +28,7 @@ struct LabJob {
   Json key;                        // all that the result depends on, beside the jobs before
   std::function<Result<Json>(const LabWork&)> run;  // kCancelled: stopped by a signal
   int most_threads = 1;
-  bool alone = false;  // it measures speed: nothing else runs meanwhile
+  bool alone = false;                             // it measures speed: nothing else runs meanwhile
   std::function<void(const LabWork&)> tidy = {};  // once the result is kept: what only a resumed run would need goes
 };
 

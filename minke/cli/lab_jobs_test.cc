@@ -24,7 +24,8 @@ class LabJobs : public testing::Test {
 
   // A job that counts its runs in a file of its own beside the jobs.
   LabJob Counting(const std::string& name, std::vector<std::string> after, int key) const {
-    return {name, std::move(after), Json{{"key", key}}, [path = folder_ + "/" + name, key](const LabWork& work) -> Result<Json> {
+    return {name, std::move(after), Json{{"key", key}},
+            [path = folder_ + "/" + name, key](const LabWork& work) -> Result<Json> {
               std::ofstream(path, std::ios::app) << "x";
               std::ofstream(work.folder + "/left", std::ios::app) << "y";
               return Json{{"twice", 2 * key}};
@@ -100,7 +101,8 @@ TEST_F(LabJobs, StopEndsRunningJobs) {
 
 TEST_F(LabJobs, ThreadsAreShared) {
   const auto report = [](const LabWork& work) -> Result<Json> { return Json(work.threads); };
-  const LabJob jobs[] = {{"one", {}, {}, report, 1}, {"two", {"one"}, {}, report, 0}, {"alone", {}, {}, report, 0, true}};
+  const LabJob jobs[] = {
+      {"one", {}, {}, report, 1}, {"two", {"one"}, {}, report, 0}, {"alone", {}, {}, report, 0, true}};
   const auto results = RunLabJobs(folder_, jobs, 2, {});
   ASSERT_TRUE(results);
   EXPECT_EQ(results->at("one").result, 1);

@@ -22,8 +22,7 @@ struct Asked {
   std::unique_ptr<const Task> task;
 };
 
-Result<Asked> Open(const std::string& model, const std::string& task, bool dense, const std::string& isa,
-                   int threads) {
+Result<Asked> Open(const std::string& model, const std::string& task, bool dense, const std::string& isa, int threads) {
   Asked asked;
   MINKE_ASSIGN(asked.task, FindTask(task));
   MINKE_ASSIGN(asked.subject, OpenSubject(model, [](const std::string&) {}));
@@ -68,8 +67,9 @@ std::string LineOf(const Task& task, const Problem& problem, const Rollout& roll
 }  // namespace
 
 Json LabAsk::ToJson() const {
-  return {{"model", model},   {"task", task}, {"budgets", budgets}, {"problems", problems}, {"problem_seed", problem_seed},
-          {"seed", seed},     {"dense", dense}};
+  return {
+      {"model", model}, {"task", task},  {"budgets", budgets}, {"problems", problems}, {"problem_seed", problem_seed},
+      {"seed", seed},   {"dense", dense}};
 }
 
 Result<Json> AskModel(const LabAsk& ask, const std::string& isa, const LabWork& work) {
@@ -113,8 +113,9 @@ Result<Json> AcceptSamples(const std::string& model, const std::string& task, in
   // A specialist that solves next to nothing teaches nothing: its task is then shown by the searcher, and said so.
   int64_t shown = 0;
   for (; accepted + shown < kLeastSamples; ++shown)
-    lines += DemonstrationLine(*asked.task, seed, static_cast<uint64_t>(count + shown), Split::kTrain,
-                               Searcher::kRandom) + "\n";
+    lines +=
+        DemonstrationLine(*asked.task, seed, static_cast<uint64_t>(count + shown), Split::kTrain, Searcher::kRandom) +
+        "\n";
   MINKE_TRY(WriteFileAtomic(work.folder + "/accepted.jsonl", std::as_bytes(std::span(lines))));
   return Json{{"accepted", accepted}, {"rollouts", count}, {"demonstrations", shown}};
 }

@@ -22,12 +22,13 @@ struct LabAsk {
   Json ToJson() const;
 };
 
-// At temperature 1: {budget: {"accuracy", ..., "chosen_tokens", "cpu_seconds"}}. Writes work.folder/answers-BUDGET.jsonl.
+// At temperature 1: {budget: {"accuracy", ..., "chosen_tokens", "cpu_seconds"}}. Writes
+// work.folder/answers-BUDGET.jsonl.
 Result<Json> AskModel(const LabAsk& ask, const std::string& isa, const LabWork& work);
 
 // Answers of `model` to `count` training problems, those that are right, well formed and ended by the model itself, as
-// lines that minke train reads: work.folder/accepted.jsonl. {"accepted", "rollouts", "demonstrations": that had to stand
-// in}.
+// lines that minke train reads: work.folder/accepted.jsonl. {"accepted", "rollouts", "demonstrations": that had to
+// stand in}.
 Result<Json> AcceptSamples(const std::string& model, const std::string& task, int64_t budget, int64_t count,
                            uint64_t seed, const std::string& isa, const LabWork& work);
 

@@ -46,7 +46,7 @@ class Planner {
   const LabSetup& setup_;
   const LabRecipe& recipe_;
   std::vector<LabJob> jobs_;
-  std::string start_;                      // model
+  std::string start_;                     // model
   std::vector<std::string> after_start_;  // jobs that make it
   int64_t index_topk_ = 0;
 };
@@ -73,9 +73,8 @@ void Planner::AddRl(const std::string& name, RlConfig config) {
 
 void Planner::AddAsk(const std::string& name, std::vector<std::string> after, LabAsk ask) {
   const Json key = ask.ToJson();
-  Add({name, std::move(after), key, [ask = std::move(ask), isa = setup_.isa](const LabWork& work) {
-         return AskModel(ask, isa, work);
-       }});
+  Add({name, std::move(after), key,
+       [ask = std::move(ask), isa = setup_.isa](const LabWork& work) { return AskModel(ask, isa, work); }});
 }
 
 TrainConfig Planner::Training(uint64_t seed) {
@@ -145,7 +144,9 @@ Status Planner::Start() {
                                                  entry.last_write_time(error).time_since_epoch().count()};
   start_ = path.folder.empty() ? path.path : path.folder;
   after_start_ = {"start"};
-  Add({"start", {}, {{"model", start_}, {"files", files}}, [](const LabWork&) -> Result<Json> { return Json::object(); }});
+  Add({"start", {}, {{"model", start_}, {"files", files}}, [](const LabWork&) -> Result<Json> {
+         return Json::object();
+       }});
   return {};
 }
 
@@ -172,9 +173,11 @@ void Planner::Parity() {
   control.stages[0].lr = t.sparse_lr, control.stages[0].lr_end = t.sparse_lr_end;
   AddTraining("control", {"dense"}, control);
   const Json key = {{"documents", recipe_.heldout_documents}, {"recall_documents", recipe_.recall_documents}};
-  Add({"parity", {"sparse", "control"}, key,
-       [this_recipe = recipe_, isa = setup_.isa, dense = ModelOf("control"), sparse = ModelOf("sparse")](
-           const LabWork& work) -> Result<Json> {
+  Add({"parity",
+       {"sparse", "control"},
+       key,
+       [this_recipe = recipe_, isa = setup_.isa, dense = ModelOf("control"),
+        sparse = ModelOf("sparse")](const LabWork& work) -> Result<Json> {
          MINKE_ASSIGN(const auto task, FindTask("countdown"));
          MINKE_ASSIGN(const auto control_probe, LabProbe::Open(dense, isa, work.threads));
          MINKE_ASSIGN(const auto probe, LabProbe::Open(sparse, isa, work.threads));
@@ -183,8 +186,8 @@ void Planner::Parity() {
          MINKE_ASSIGN(result["dense_loss"], control_probe->Loss(documents, Attention::kDense));
          MINKE_ASSIGN(result["sparse_loss"], probe->Loss(documents, Attention::kDsa));
          MINKE_ASSIGN(result["sparse_weights_dense_loss"], probe->Loss(documents, Attention::kDense));
-         const auto few = std::span(documents).first(
-             std::min(documents.size(), static_cast<size_t>(this_recipe.recall_documents)));
+         const auto few =
+             std::span(documents).first(std::min(documents.size(), static_cast<size_t>(this_recipe.recall_documents)));
          MINKE_ASSIGN(result["recall"], probe->Recall(few));
          return result;
        }});
@@ -206,13 +209,16 @@ void Planner::Lookup() {
   AddTraining("lookup-model", {"data"}, config);
   const std::string task_name = LabLookupTask(recipe_.lookup, index_topk_);
   const Json key = {{"task", task_name}, {"problems", recipe_.lookup.problems}};
-  Add({"lookup", {"lookup-model"}, key,
-       [recipe = recipe_, isa = setup_.isa, model = ModelOf("lookup-model"), task_name](
-           const LabWork& work) -> Result<Json> {
+  Add({"lookup",
+       {"lookup-model"},
+       key,
+       [recipe = recipe_, isa = setup_.isa, model = ModelOf("lookup-model"),
+        task_name](const LabWork& work) -> Result<Json> {
          MINKE_ASSIGN(const auto task, FindTask(task_name));
          MINKE_ASSIGN(const auto probe, LabProbe::Open(model, isa, work.threads));
          MINKE_ASSIGN(const auto documents, probe->HeldOut(*task, kHeldOutSeed, recipe.lookup.problems));
-         Json result = {{"task", task_name}, {"index_topk", probe->config().index_topk}, {"problems", recipe.lookup.problems}};
+         Json result = {
+             {"task", task_name}, {"index_topk", probe->config().index_topk}, {"problems", recipe.lookup.problems}};
          const std::pair<const char*, LabSelection> selections[] = {{"dense", LabSelection::kDense},
                                                                     {"indexer", LabSelection::kIndexer},
                                                                     {"random", LabSelection::kRandom},
@@ -252,7 +258,8 @@ void Planner::Arms() {
 
 void Planner::Mixed() {
   const LabMix& mix = recipe_.mix;
-  const LabArm specialist{"", 0, mix.think_budget, mix.specialist_steps}, both{"", 0, mix.think_budget, mix.mixed_steps};
+  const LabArm specialist{"", 0, mix.think_budget, mix.specialist_steps},
+      both{"", 0, mix.think_budget, mix.mixed_steps};
   const auto job_of = [](const std::string& task) {
     return task == "countdown" ? std::string("specialist-countdown") : std::string("specialist-tool");
   };
@@ -261,7 +268,9 @@ void Planner::Mixed() {
     const std::string specialist_job = job_of(task), samples = "samples-" + task;
     AddRl(specialist_job, Rl(specialist, task, 1));
     const Json key = {{"task", task}, {"budget", mix.think_budget}, {"samples", mix.samples}};
-    Add({samples, {specialist_job}, key,
+    Add({samples,
+         {specialist_job},
+         key,
          [mix, task, isa = setup_.isa, model = ModelOf(specialist_job)](const LabWork& work) {
            return AcceptSamples(model, task, mix.think_budget, mix.samples, /*seed=*/11, isa, work);
          }});

@@ -87,8 +87,7 @@ Result<std::vector<Document>> LabProbe::HeldOut(const Task& task, uint64_t seed,
   return documents;
 }
 
-Result<std::unique_ptr<Learner>> LabProbe::MakeLearner(std::span<const Document> documents,
-                                                       Attention attention) const {
+Result<std::unique_ptr<Learner>> LabProbe::MakeLearner(std::span<const Document> documents, Attention attention) const {
   int64_t longest = 2;
   for (const Document& document : documents) longest = std::max(longest, std::ssize(document.tokens));
   return Learner::Create(*parameters_, *kernels_, *pool_,

@@ -18,11 +18,21 @@ void Scale(LabTraining& training, double factor) {
 }
 
 Json TrainingJson(const LabTraining& t) {
-  return {{"examples", t.examples},           {"tool_examples", t.tool_examples}, {"dense_steps", t.dense_steps},     {"warmup_steps", t.warmup_steps},
-          {"sparse_steps", t.sparse_steps},   {"batch_tokens", t.batch_tokens},   {"sequence_tokens", t.sequence_tokens},
-          {"lr", t.lr},                       {"lr_end", t.lr_end},               {"sparse_lr", t.sparse_lr},
-          {"sparse_lr_end", t.sparse_lr_end}, {"indexer_lr", t.indexer_lr},       {"mtp_weight", t.mtp_weight},
-          {"bias_speed", t.bias_speed},       {"balance_weight", t.balance_weight}};
+  return {{"examples", t.examples},
+          {"tool_examples", t.tool_examples},
+          {"dense_steps", t.dense_steps},
+          {"warmup_steps", t.warmup_steps},
+          {"sparse_steps", t.sparse_steps},
+          {"batch_tokens", t.batch_tokens},
+          {"sequence_tokens", t.sequence_tokens},
+          {"lr", t.lr},
+          {"lr_end", t.lr_end},
+          {"sparse_lr", t.sparse_lr},
+          {"sparse_lr_end", t.sparse_lr_end},
+          {"indexer_lr", t.indexer_lr},
+          {"mtp_weight", t.mtp_weight},
+          {"bias_speed", t.bias_speed},
+          {"balance_weight", t.balance_weight}};
 }
 
 }  // namespace
@@ -53,7 +63,8 @@ void LabRecipe::ScaleBy(double factor) {
   for (LabArm& arm : arms) Scale(arm.steps, factor, 1);
   for (int64_t* steps : {&mix.specialist_steps, &mix.mixed_steps, &mix.distill_steps}) Scale(*steps, factor, 1);
   Scale(mix.samples, factor, 32);
-  for (int64_t* problems : {&eval.problems, &mix.problems, &lookup.problems, &heldout_documents}) Scale(*problems, factor, 8);
+  for (int64_t* problems : {&eval.problems, &mix.problems, &lookup.problems, &heldout_documents})
+    Scale(*problems, factor, 8);
   Scale(recall_documents, factor, 2);
   if (factor >= 0.5) return;
   // A test of the way, not of the numbers.
@@ -69,24 +80,25 @@ Json LabRecipe::ToJson() const {
                         {"length_penalty", arm.length_penalty},
                         {"think_budget", arm.think_budget},
                         {"steps", arm.steps}});
-  return {{"scale", scale},
-          {"countdown", TrainingJson(countdown)},
-          {"lookup_training", TrainingJson(lookup_training)},
-          {"arms", arm_list},
-          {"rl", {{"questions", rl.questions}, {"answers", rl.answers}, {"mini_batches", rl.mini_batches}, {"lr", rl.lr}}},
-          {"eval", {{"problems", eval.problems}, {"budgets", eval.budgets}, {"problem_seed", eval.problem_seed}}},
-          {"lookup",
-           {{"times_topk", lookup.times_topk},
-            {"keys_trained", lookup.keys_trained},
-            {"keys_asked", lookup.keys_asked},
-            {"problems", lookup.problems}}},
-          {"mix",
-           {{"specialist_steps", mix.specialist_steps},
-            {"mixed_steps", mix.mixed_steps},
-            {"think_budget", mix.think_budget},
-            {"samples", mix.samples},
-            {"distill_steps", mix.distill_steps},
-            {"problems", mix.problems}}}};
+  return {
+      {"scale", scale},
+      {"countdown", TrainingJson(countdown)},
+      {"lookup_training", TrainingJson(lookup_training)},
+      {"arms", arm_list},
+      {"rl", {{"questions", rl.questions}, {"answers", rl.answers}, {"mini_batches", rl.mini_batches}, {"lr", rl.lr}}},
+      {"eval", {{"problems", eval.problems}, {"budgets", eval.budgets}, {"problem_seed", eval.problem_seed}}},
+      {"lookup",
+       {{"times_topk", lookup.times_topk},
+        {"keys_trained", lookup.keys_trained},
+        {"keys_asked", lookup.keys_asked},
+        {"problems", lookup.problems}}},
+      {"mix",
+       {{"specialist_steps", mix.specialist_steps},
+        {"mixed_steps", mix.mixed_steps},
+        {"think_budget", mix.think_budget},
+        {"samples", mix.samples},
+        {"distill_steps", mix.distill_steps},
+        {"problems", mix.problems}}}};
 }
 
 }  // namespace minke

@@ -48,7 +48,7 @@ struct LabLookup {
 
 struct LabMix {
   int64_t specialist_steps = 60, mixed_steps = 40, think_budget = 192;
-  int64_t samples = 4000;       // rollouts of each specialist, of which the accepted ones are learnt
+  int64_t samples = 4000;  // rollouts of each specialist, of which the accepted ones are learnt
   int64_t distill_steps = 120, problems = 200;
   double lr = 4e-4, lr_end = 4e-5;
 };

@@ -104,8 +104,9 @@ void Recall(const std::string& what, const Json& recall, Html& html) {
 void Parity(const Json& results, Html& html) {
   if (Of(results, {"dense_loss"}).is_number()) {
     html.Heading("(a) Sparse against dense attention");
-    html.Say("From random weights: dense training, a warm-up of the indexers alone, then sparse training of both. The "
-             "control goes on densely for as many steps, with the same data and rates.");
+    html.Say(
+        "From random weights: dense training, a warm-up of the indexers alone, then sparse training of both. The "
+        "control goes on densely for as many steps, with the same data and rates.");
     html.Table({"attention", "held-out loss", "accuracy %"},
                {{"dense (control)", Number(results["dense_loss"], 4),
                  WithError({{"mean", Of(results, {"dense_accuracy"})},
@@ -119,10 +120,10 @@ void Parity(const Json& results, Html& html) {
   const Json lookup = Of(results, {"lookup"});
   if (!lookup.is_object()) return;
   html.Heading("(a) Finding a record in a long document");
-  html.Say(fmt::format("{}: every token of the answer right, by greedy decoding, on {} held-out documents; each query "
-                       "attends to {} positions.",
-                       lookup["task"].get<std::string>(), lookup["problems"].get<int64_t>(),
-                       lookup["index_topk"].get<int64_t>()));
+  html.Say(fmt::format(
+      "{}: every token of the answer right, by greedy decoding, on {} held-out documents; each query "
+      "attends to {} positions.",
+      lookup["task"].get<std::string>(), lookup["problems"].get<int64_t>(), lookup["index_topk"].get<int64_t>()));
   html.Table({"selection", "exact"}, {{"all positions (dense)", Share(lookup["dense"])},
                                       {"trained indexer", Share(lookup["indexer"])},
                                       {"random", Share(lookup["random"])},
@@ -158,9 +159,10 @@ void Curves(const Json& results, Html& html) {
   html.Table({"arm", "penalty per 100 tokens", "budget", "steps", "CPU seconds", "steps at equal CPU time",
               "accuracy then", "thinking tokens then"},
              rows);
-  html.Say(fmt::format("Largest difference between the log-probabilities of rollout and learner before an update, over "
-                       "all runs: {}.",
-                       results["on_policy_max_abs_diff"].get<double>()));
+  html.Say(
+      fmt::format("Largest difference between the log-probabilities of rollout and learner before an update, over "
+                  "all runs: {}.",
+                  results["on_policy_max_abs_diff"].get<double>()));
 }
 
 void Speciale(const Json& results, Html& html) {
@@ -183,14 +185,14 @@ void Speciale(const Json& results, Html& html) {
       line.points.emplace_back(x, 100 * entry["mean"].get<double>());
       line.errors.push_back(100 * entry["standard_error"].get<double>());
       think.points.emplace_back(x, Of(results, {"think_tokens", arm, key, "mean"}).get<double>());
-      search.push_back({arm, key, Number(Of(results, {"think_tokens", arm, key, "mean"})),
-                        Share(Of(results, {"within_2", arm, key, "mean"})),
-                        Share(Of(results, {"within_4", arm, key, "mean"})),
-                        Share(Of(results, {"within_8", arm, key, "mean"})),
-                        Share(Of(results, {"distinct_attempts", arm, key, "mean"})),
-                        Share(Of(results, {"correct_steps", arm, key, "mean"})),
-                        Number(Of(results, {"tokens_per_solved", arm, key}), 0),
-                        Number(Of(entry, {"spread"}).is_number() ? Json(100 * entry["spread"].get<double>()) : Json())});
+      search.push_back(
+          {arm, key, Number(Of(results, {"think_tokens", arm, key, "mean"})),
+           Share(Of(results, {"within_2", arm, key, "mean"})), Share(Of(results, {"within_4", arm, key, "mean"})),
+           Share(Of(results, {"within_8", arm, key, "mean"})),
+           Share(Of(results, {"distinct_attempts", arm, key, "mean"})),
+           Share(Of(results, {"correct_steps", arm, key, "mean"})),
+           Number(Of(results, {"tokens_per_solved", arm, key}), 0),
+           Number(Of(entry, {"spread"}).is_number() ? Json(100 * entry["spread"].get<double>()) : Json())});
     }
     table.push_back(row);
     accuracy.lines.push_back(line), thinking.lines.push_back(think);
@@ -198,8 +200,9 @@ void Speciale(const Json& results, Html& html) {
   html.text += ChartSvg("Held-out problems, temperature 1", std::vector{accuracy, thinking});
   html.Say("Accuracy in percent with its standard error (problems and draws together):");
   html.Table(head, table);
-  html.Say("Length by persistence alone is easy; the search itself is better only where more is solved within the same "
-           "number of attempts.");
+  html.Say(
+      "Length by persistence alone is easy; the search itself is better only where more is solved within the same "
+      "number of attempts.");
   html.Table({"model", "budget", "thinking tokens", "solved within 2 attempts", "within 4", "within 8",
               "distinct attempts", "correct steps", "tokens for a solved problem", "spread over seeds (points)"},
              search);
@@ -284,12 +287,13 @@ std::string LabReport(const Json& results, const std::string& command) {
       "<title>minke lab</title>\n<style>{}</style>\n</head>\n<body>\n<h1>DeepSeek-V3.2's recipe on this machine</h1>\n",
       kStyle);
   const Json& cpu = results["machine"]["cpu"];
-  html.Say(fmt::format("minke {} on {} ({} cores, {:.0f} GB). {} seed{}. Made by: {}", results["minke"].get<std::string>(),
-                       cpu["name"].get<std::string>(), cpu["online"].get<int>(),
+  html.Say(fmt::format("minke {} on {} ({} cores, {:.0f} GB). {} seed{}. Made by: {}",
+                       results["minke"].get<std::string>(), cpu["name"].get<std::string>(), cpu["online"].get<int>(),
                        results["machine"]["memory"]["total_bytes"].get<double>() / 1e9, results["seeds"].get<int>(),
                        results["seeds"] == 1 ? "" : "s", command));
-  html.Small("All numbers are in results.json beside this page, every answer and every step in the folder jobs. Everything "
-             "but times is the same when it is run again.");
+  html.Small(
+      "All numbers are in results.json beside this page, every answer and every step in the folder jobs. Everything "
+      "but times is the same when it is run again.");
   Claims(results, html);
   Parity(results, html);
   Curves(results, html);

@@ -17,8 +17,9 @@ using Jobs = std::map<std::string, LabResult>;
 constexpr size_t kWindow = 5;
 
 // "accuracy", ... of evaluations, by [quantity][arm][budget] over seeds.
-constexpr const char* kQuantities[] = {"accuracy", "think_tokens",  "output_tokens", "attempts", "distinct_attempts",
-                                       "correct_steps", "gave_up", "forced", "ended"};
+constexpr const char* kQuantities[] = {
+    "accuracy",      "think_tokens", "output_tokens", "attempts", "distinct_attempts",
+    "correct_steps", "gave_up",      "forced",        "ended"};
 
 std::vector<double> Values(const Jobs& jobs, const std::string& arm, int64_t seeds, const std::string& budget,
                            const std::function<const Json*(const Json&)>& get) {
@@ -45,8 +46,7 @@ void AddEvaluations(const LabSetup& setup, const Jobs& jobs, Json& results) {
       const auto add = [&](const std::string& quantity, const std::function<const Json*(const Json&)>& get) {
         results[quantity][arm][budget] = MeanOf(Values(jobs, arm, setup.seeds, budget, get));
       };
-      for (const char* quantity : kQuantities)
-        add(quantity, [&](const Json& entry) { return Find(entry, quantity); });
+      for (const char* quantity : kQuantities) add(quantity, [&](const Json& entry) { return Find(entry, quantity); });
       for (const char* attempts : {"2", "4", "8"})
         add(fmt::format("within_{}", attempts), [&](const Json& entry) -> const Json* {
           const Json* within = Find(entry, "within");
@@ -57,15 +57,14 @@ void AddEvaluations(const LabSetup& setup, const Jobs& jobs, Json& results) {
       Json& accuracy = results["accuracy"][arm][budget];
       if (accuracy.is_null()) continue;
       const double p = accuracy["mean"];
-      const double answers = static_cast<double>(setup.recipe.eval.problems) *
-                             static_cast<double>(accuracy["seeds"].size());
+      const double answers =
+          static_cast<double>(setup.recipe.eval.problems) * static_cast<double>(accuracy["seeds"].size());
       accuracy["standard_error"] = std::sqrt(p * (1 - p) / answers);
       const Json& tokens = results["output_tokens"][arm][budget];
       const Json& cpu = results["cpu_seconds_evaluation"][arm][budget];
       const double solved = p * static_cast<double>(setup.recipe.eval.problems);
       results["tokens_per_solved"][arm][budget] = p > 0 ? Json(tokens["mean"].get<double>() / p) : Json();
-      results["cpu_seconds_per_solved"][arm][budget] =
-          solved > 0 ? Json(cpu["mean"].get<double>() / solved) : Json();
+      results["cpu_seconds_per_solved"][arm][budget] = solved > 0 ? Json(cpu["mean"].get<double>() / solved) : Json();
     }
 }
 
@@ -94,7 +93,9 @@ void AddCurves(const LabSetup& setup, const Jobs& jobs, Json& results) {
     if (!runs.contains(arm.name)) continue;
     Json entry = {{"length_penalty", arm.length_penalty}, {"think_budget", arm.think_budget}, {"steps", arm.steps}};
     std::vector<double> cpu, accuracy, thinking, steps_then;
-    Json curve = {{"step", Json::array()}, {"cpu_seconds", Json::array()}, {"accuracy", Json::array()},
+    Json curve = {{"step", Json::array()},
+                  {"cpu_seconds", Json::array()},
+                  {"accuracy", Json::array()},
                   {"think_tokens", Json::array()}};
     for (const Json* run : runs[arm.name]) {
       const Json& c = run->at("curve");
@@ -157,11 +158,12 @@ void AddMixed(const Jobs& jobs, Json& results) {
   for (const std::string task : kMixTasks) {
     const std::string own = task == "countdown" ? "specialist-countdown" : "specialist-tool";
     if (score("sft", task).is_null()) continue;
-    for (const auto& [key, model] : {std::pair<std::string, std::string>{"sft", "sft"},
-                                     {"specialist", own},
-                                     {"other_specialist", task == "countdown" ? "specialist-tool" : "specialist-countdown"},
-                                     {"distilled", "distilled"},
-                                     {"mixed", "mixed"}})
+    for (const auto& [key, model] :
+         {std::pair<std::string, std::string>{"sft", "sft"},
+          {"specialist", own},
+          {"other_specialist", task == "countdown" ? "specialist-tool" : "specialist-countdown"},
+          {"distilled", "distilled"},
+          {"mixed", "mixed"}})
       results["mixed"][key][task] = score(model, task);
     if (const auto job = jobs.find("samples-" + task); job != jobs.end())
       results["mixed"]["accepted"][task] = job->second.result;
@@ -183,8 +185,7 @@ void AddCost(const Jobs& jobs, Json& results) {
       position = row["position"];
       (row["attention"] == "dense" ? dense : sparse) = row["usd_per_million"];
     }
-    if (dense > 0 && sparse > 0)
-      cost["saving"][phase] = {{"position", position}, {"share", 1 - sparse / dense}};
+    if (dense > 0 && sparse > 0) cost["saving"][phase] = {{"position", position}, {"share", 1 - sparse / dense}};
   }
 }
 
@@ -216,7 +217,8 @@ Json CollectLabResults(const LabSetup& setup, const Jobs& jobs) {
   AddCost(jobs, results);
   if (const auto job = jobs.find("kernels"); job != jobs.end()) results["kernels"] = job->second.result["sets"];
   for (const auto& [name, job] : jobs) results["seconds"][name] = job.seconds;
-  for (const LabClaim& claim : JudgeLabClaims(results)) results["claims"][std::to_string(claim.number)] = claim.ToJson();
+  for (const LabClaim& claim : JudgeLabClaims(results))
+    results["claims"][std::to_string(claim.number)] = claim.ToJson();
   return results;
 }
 

@@ -31,12 +31,21 @@ LabSetup TwoSeeds() {
 std::map<std::string, LabResult> JobsOf(double first, double second) {
   std::map<std::string, LabResult> jobs;
   const auto answers = [](double accuracy) {
-    return LabResult{{{"96", {{"accuracy", accuracy}, {"output_tokens", 50}, {"think_tokens", 40},
-                              {"within", {{"2", 0.1}}}, {"cpu_seconds", 2}}}}, 1, false};
+    return LabResult{{{"96",
+                       {{"accuracy", accuracy},
+                        {"output_tokens", 50},
+                        {"think_tokens", 40},
+                        {"within", {{"2", 0.1}}},
+                        {"cpu_seconds", 2}}}},
+                     1,
+                     false};
   };
   const auto run = [](double difference) {
-    return LabResult{{{"cpu_seconds", 8}, {"on_policy_max_abs_diff", difference},
-                      {"curve", {{"accuracy", {0.1, 0.3}}, {"think_tokens", {10, 20}}, {"cpu_seconds", {4, 8}}}}}, 1, false};
+    return LabResult{{{"cpu_seconds", 8},
+                      {"on_policy_max_abs_diff", difference},
+                      {"curve", {{"accuracy", {0.1, 0.3}}, {"think_tokens", {10, 20}}, {"cpu_seconds", {4, 8}}}}},
+                     1,
+                     false};
   };
   jobs["eval-sft-1"] = answers(0.2), jobs["eval-sft-2"] = answers(0.2);
   jobs["eval-standard-1"] = answers(first), jobs["eval-standard-2"] = answers(second);

@@ -77,9 +77,9 @@ Result<Json> LabReinforce(RlConfig config, const std::string& isa, bool quiet, c
   RlHooks hooks;
   hooks.on_step = [&](const RlReport& r) {
     if (IsNoted(r.step, r.total_steps))
-      Note(quiet, fmt::format("{}: step {}/{}, right {:.1f} %, thinking {:.0f} tokens, {:.1f} s", name, r.step,
-                              r.total_steps, 100 * r.all.accuracy, r.all.think_tokens,
-                              r.rollout_seconds + r.learn_seconds));
+      Note(quiet,
+           fmt::format("{}: step {}/{}, right {:.1f} %, thinking {:.0f} tokens, {:.1f} s", name, r.step, r.total_steps,
+                       100 * r.all.accuracy, r.all.think_tokens, r.rollout_seconds + r.learn_seconds));
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
   MINKE_ASSIGN(const RlResult run, RunReinforcement(config, isa, work.threads, [](const std::string&) {}, hooks));
