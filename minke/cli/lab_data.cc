@@ -52,18 +52,19 @@ std::string LabLookupTask(const LabLookup& lookup, int64_t index_topk) {
 }
 
 std::vector<LabFile> LabFiles(const LabRecipe& recipe, int64_t index_topk) {
-  LabFile lookup{"lookup.jsonl", {}};
-  // Short documents first teach what a record is; many keys give many targets.
-  const int64_t longest = recipe.lookup.times_topk * index_topk;
-  for (const int64_t length : {longest / 4, longest / 2, longest}) {
-    const int64_t keys = std::clamp<int64_t>(length / 8, 1, recipe.lookup.keys_trained);
-    lookup.shares.push_back(
-        {fmt::format("lookup:{}:{}", std::max<int64_t>(length, 64), keys), recipe.lookup_training.examples});
+  LabFile lookup{"lookup.jsonl", {}}, shorter{"lookup-short.jsonl", {}};
+  const int64_t longest = recipe.lookup.times_topk * index_topk, examples = recipe.lookup_training.examples;
+  for (const int64_t part : {4, 2, 1}) {
+    const int64_t length = std::max<int64_t>(longest / part, 64);
+    const int64_t keys = std::min(length / 8, recipe.lookup.keys_trained);  // many keys give many targets
+    lookup.shares.push_back({fmt::format("lookup:{}:{}", length, keys), examples});
   }
-  lookup.shares.push_back({LabLookupTask(recipe.lookup, index_topk), recipe.lookup_training.examples});
+  lookup.shares.push_back({LabLookupTask(recipe.lookup, index_topk), examples});
+  shorter.shares.push_back({lookup.shares[0].task, 2 * examples});
   return {{"countdown.jsonl", {{"countdown", recipe.countdown.examples}}},
           {"tool.jsonl", {{"countdown-tool", recipe.countdown.tool_examples}}},
-          std::move(lookup)};
+          std::move(lookup),
+          std::move(shorter)};
 }
 
 Result<Json> WriteLabData(const LabBase& base, const std::vector<LabFile>& files, const LabWork& work) {

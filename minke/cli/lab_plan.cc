@@ -46,6 +46,7 @@ class Planner {
   const LabSetup& setup_;
   const LabRecipe& recipe_;
   std::vector<LabJob> jobs_;
+  bool trains_ = false;                   // the countdown models from random weights
   std::string start_;                     // model
   std::vector<std::string> after_start_;  // jobs that make it
   int64_t index_topk_ = 0;
@@ -198,15 +199,21 @@ void Planner::Parity() {
   }
 }
 
+// From a model that has learnt to copy on countdown: from random weights that alone takes millions of tokens.
 void Planner::Lookup() {
   const LabTraining& t = recipe_.lookup_training;
   const std::vector<std::string> data = {Data("lookup.jsonl")};
   TrainConfig config = Training(4);
-  config.init = Data("base");
+  config.model = trains_ ? ModelOf("dense") : start_;
   config.stages = {Stage(StageKind::kSft, t, data, t.dense_steps),
                    Stage(StageKind::kIndexerWarmup, t, data, t.warmup_steps),
                    Stage(StageKind::kSparse, t, data, t.sparse_steps)};
-  AddTraining("lookup-model", {"data"}, config);
+  if (recipe_.lookup.short_steps > 0) {
+    StageConfig first = Stage(StageKind::kSft, t, {Data("lookup-short.jsonl")}, recipe_.lookup.short_steps);
+    first.lr_end = first.lr;
+    config.stages.insert(config.stages.begin(), first);
+  }
+  AddTraining("lookup-model", {"data", trains_ ? "dense" : "start"}, config);
   const std::string task_name = LabLookupTask(recipe_.lookup, index_topk_);
   const Json key = {{"task", task_name}, {"problems", recipe_.lookup.problems}};
   Add({"lookup",
@@ -335,11 +342,12 @@ void Planner::Kernels() {
 
 Result<std::vector<LabJob>> Planner::Plan() {
   const bool rl = setup_.Has("rl") || setup_.Has("budget"), needs_start = rl || setup_.Has("mixed");
-  const bool trains = setup_.Has("parity") || (needs_start && setup_.start.empty());
-  if (trains || setup_.Has("lookup")) MINKE_TRY(Data());
-  if (trains) Countdown();
+  const bool uses_start = needs_start || setup_.Has("lookup");
+  trains_ = setup_.Has("parity") || (uses_start && setup_.start.empty());
+  if (trains_ || setup_.Has("lookup")) MINKE_TRY(Data());
+  if (trains_) Countdown();
   start_ = ModelOf("sparse"), after_start_ = {"sparse"};
-  if (needs_start && !setup_.start.empty()) MINKE_TRY(Start());
+  if (uses_start && !setup_.start.empty()) MINKE_TRY(Start());
   if (setup_.Has("lookup")) Lookup();
   if (setup_.Has("parity")) Parity();
   if (rl) Arms();

@@ -42,7 +42,9 @@ LabRecipe FullLabRecipe() {
   recipe.countdown.examples = 60000, recipe.countdown.dense_steps = 1700;  // 7 M tokens
   recipe.countdown.warmup_steps = 120, recipe.countdown.sparse_steps = 370;
   recipe.lookup_training = recipe.countdown;
-  recipe.lookup_training.examples = 8000;
+  recipe.lookup_training.examples = 8000, recipe.lookup_training.sequence_tokens = 1024;
+  recipe.lookup_training.lr = 1.5e-3, recipe.lookup_training.dense_steps = 600;
+  recipe.lookup.short_steps = 300;
   recipe.countdown.tool_examples = 20000;
   recipe.arms = {{"standard", 0.3, 96, 150}, {"mild", 0.1, 192, 120}, {"speciale", 0, 384, 100}};
   return recipe;
@@ -61,6 +63,7 @@ void LabRecipe::ScaleBy(double factor) {
   scale *= factor;
   Scale(countdown, factor), Scale(lookup_training, factor);
   for (LabArm& arm : arms) Scale(arm.steps, factor, 1);
+  if (lookup.short_steps > 0) Scale(lookup.short_steps, factor, 1);
   for (int64_t* steps : {&mix.specialist_steps, &mix.mixed_steps, &mix.distill_steps}) Scale(*steps, factor, 1);
   Scale(mix.samples, factor, 32);
   for (int64_t* problems : {&eval.problems, &mix.problems, &lookup.problems, &heldout_documents})
@@ -89,6 +92,7 @@ Json LabRecipe::ToJson() const {
       {"eval", {{"problems", eval.problems}, {"budgets", eval.budgets}, {"problem_seed", eval.problem_seed}}},
       {"lookup",
        {{"times_topk", lookup.times_topk},
+        {"short_steps", lookup.short_steps},
         {"keys_trained", lookup.keys_trained},
         {"keys_asked", lookup.keys_asked},
         {"problems", lookup.problems}}},

@@ -43,6 +43,7 @@ struct LabEval {
 // A document many times as long as what the indexer selects.
 struct LabLookup {
   int64_t times_topk = 8;
+  int64_t short_steps = 0;  // of dense training on the shortest documents alone, before all: copying is learnt there
   int64_t keys_trained = 16, keys_asked = 1, problems = 200;
 };
 
