@@ -43,8 +43,8 @@ LabRecipe FullLabRecipe() {
   recipe.countdown.warmup_steps = 120, recipe.countdown.sparse_steps = 370;
   recipe.lookup_training = recipe.countdown;
   recipe.lookup_training.examples = 8000, recipe.lookup_training.sequence_tokens = 1024;
-  recipe.lookup_training.lr = 1.5e-3, recipe.lookup_training.dense_steps = 600;
-  recipe.lookup.short_steps = 300;
+  recipe.lookup_training.lr = 1.5e-3, recipe.lookup_training.dense_steps = 1000;
+  recipe.lookup.short_steps = 1000;
   recipe.countdown.tool_examples = 20000;
   recipe.arms = {{"standard", 0.3, 96, 150}, {"mild", 0.1, 192, 120}, {"speciale", 0, 384, 100}};
   return recipe;
