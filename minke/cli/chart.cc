@@ -19,32 +19,9 @@ constexpr double kLegendRow = 20, kLegendColumn = 220;
 constexpr std::array kColors = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31"};
 constexpr std::array kDashes = {"none", "6 3", "2 2"};
 
-std::string Escaped(const std::string& text) {
-  std::string safe;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        safe += "&amp;";
-        break;
-      case '<':
-        safe += "&lt;";
-        break;
-      case '>':
-        safe += "&gt;";
-        break;
-      case '"':
-        safe += "&quot;";
-        break;
-      default:
-        safe += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;  // XML has no control characters
-    }
-  }
-  return safe;
-}
-
 std::string Text(double x, double y, const char* anchor, const std::string& text, const char* more = "") {
   return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\"{}>{}</text>\n", x, y, anchor, more,
-                     Escaped(text));
+                     XmlText(text));
 }
 
 std::string Segment(double x1, double y1, double x2, double y2, const char* color) {
@@ -101,12 +78,41 @@ std::string Panel(const ChartPanel& panel, double left, const std::vector<std::s
   for (const ChartLine& line : panel.lines) {
     std::vector<std::pair<double, double>> pixels;
     for (const auto& [x, y] : line.points) pixels.emplace_back(x_of(x), y_of(y));
-    svg += Curve(pixels, LookOf(static_cast<size_t>(std::ranges::find(names, line.name) - names.begin())));
+    const Look look = LookOf(static_cast<size_t>(std::ranges::find(names, line.name) - names.begin()));
+    for (size_t i = 0; i < line.errors.size() && i < line.points.size(); ++i) {
+      const auto& [x, y] = line.points[i];
+      const double top = std::min(y + line.errors[i], y_ticks.back()), bottom = std::max(y - line.errors[i], 0.0);
+      svg += Segment(x_of(x), y_of(bottom), x_of(x), y_of(top), look.color);
+    }
+    svg += Curve(pixels, look);
   }
   return svg;
 }
 
 }  // namespace
+
+std::string XmlText(const std::string& text) {
+  std::string safe;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        safe += "&amp;";
+        break;
+      case '<':
+        safe += "&lt;";
+        break;
+      case '>':
+        safe += "&gt;";
+        break;
+      case '"':
+        safe += "&quot;";
+        break;
+      default:
+        safe += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;  // XML has no control characters
+    }
+  }
+  return safe;
+}
 
 std::vector<double> AxisTicks(double most) {
   if (!(most > 0)) most = 1;
@@ -132,7 +138,7 @@ std::string ChartSvg(const std::string& title, std::span<const ChartPanel> panel
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" width=\"{0:.0f}\" height=\"{1:.0f}\" "
       "font-family=\"sans-serif\" font-size=\"12\" fill=\"#222222\">\n<title>{2}</title>\n"
       "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n",
-      width, height, Escaped(title));
+      width, height, XmlText(title));
   svg += Text(width / 2, 28, "middle", title, " font-size=\"16\" font-weight=\"bold\"");
   for (size_t i = 0; i < panels.size(); ++i) svg += Panel(panels[i], kPanelWidth * static_cast<double>(i), names);
   for (size_t i = 0; i < names.size(); ++i) {
@@ -147,7 +153,7 @@ std::string ChartHtml(const std::string& title, std::span<const ChartPanel> pane
   return fmt::format(
       "<!DOCTYPE html>\n<html xmlns=\"http://www.w3.org/1999/xhtml\" lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
       "<title>{0}</title>\n</head>\n<body>\n{1}<p style=\"font-family: sans-serif\">{2}</p>\n</body>\n</html>\n",
-      Escaped(title), ChartSvg(title, panels), Escaped(note));
+      XmlText(title), ChartSvg(title, panels), XmlText(note));
 }
 
 }  // namespace minke

@@ -11,11 +11,15 @@ namespace minke {
 struct ChartLine {
   std::string name;
   std::vector<std::pair<double, double>> points;  // finite, not negative, x ascending
+  std::vector<double> errors = {};                // of each point: half the height of its bar; empty: no bars
 };
 struct ChartPanel {
   std::string title, x_label, y_label;
   std::vector<ChartLine> lines;  // one that has the same name in two panels looks the same in both
 };
+
+// `text` as the content of an element or attribute.
+std::string XmlText(const std::string& text);
 
 // Panels side by side, one legend below them.
 std::string ChartSvg(const std::string& title, std::span<const ChartPanel> panels);

@@ -87,5 +87,20 @@ TEST(Chart, TicksAreRound) {
   }
 }
 
+TEST(Chart, ErrorBarsStayInside) {
+  const ChartPanel panel{"t", "x", "y", {{"a", {{1, 5}, {2, 9}}, {1, 100}}}};
+  const std::string with = ChartSvg("t", std::vector{panel});
+  ChartPanel plain = panel;
+  plain.lines[0].errors.clear();
+  const std::string without = ChartSvg("t", std::vector{plain});
+  const auto lines = [](const std::string& svg) {
+    int count = 0;
+    for (size_t at = svg.find("<line"); at != std::string::npos; at = svg.find("<line", at + 1)) ++count;
+    return count;
+  };
+  EXPECT_EQ(lines(with), lines(without) + 2);
+  EXPECT_EQ(with.find("y2=\"-"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace minke

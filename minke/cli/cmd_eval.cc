@@ -4,9 +4,9 @@
 #include "minke/base/file.h"
 #include "minke/cli/chat_model.h"
 #include "minke/cli/command.h"
+#include "minke/cli/eval_report.h"
 #include "minke/cli/terminal.h"
 #include "minke/train/evaluate.h"
-#include "minke/train/make_data.h"
 
 namespace minke {
 namespace {
@@ -59,7 +59,6 @@ std::string ReportText(const TaskResult& result, const std::string& what) {
 OrderedJson ReportJson(const TaskResult& result, const EvalFlags& flags, const ChatModel& chat, bool thinking,
                        uint64_t seed, const std::string& task) {
   const TaskScore& s = result.score;
-  const auto number = [](double value) { return std::isnan(value) ? OrderedJson(nullptr) : OrderedJson(value); };
   OrderedJson json;
   json["version"] = 1;
   json["model"] = chat.path().name;
@@ -72,47 +71,10 @@ OrderedJson ReportJson(const TaskResult& result, const EvalFlags& flags, const C
   json["max_tokens"] = flags.max_tokens;
   json["budget"] = flags.budget > 0 ? OrderedJson(flags.budget) : OrderedJson(nullptr);
   json["attention"] = chat.attention();
-  json["accuracy"] = number(s.accuracy());
-  json["standard_error"] = number(s.standard_error());
-  json["think_tokens"] = number(s.think_tokens());
-  json["output_tokens"] = number(s.output_tokens());
-  json["within"] = {{"2", number(s.within(2))}, {"4", number(s.within(4))}, {"8", number(s.within(8))}};
-  json["attempts"] = number(s.attempts());
-  json["distinct_attempts"] = number(s.distinct_attempts());
-  json["correct_steps"] = number(s.correct_steps());
-  json["formatted"] = number(s.formatted());
-  json["gave_up"] = number(s.gave_up());
-  json["ended"] = number(s.ended());
-  json["forced"] = number(s.forced());
+  AppendScore(s, json);
   json["seconds"] = result.seconds;
   json["tokens_per_s"] = static_cast<double>(s.chosen_tokens()) / std::max(1e-9, result.seconds);
   return json;
-}
-
-Status WriteAnswers(const std::string& path, std::span<const Problem> problems, const TaskResult& result) {
-  return WriteFileAtomic(path, [&](const AppendFn& append) -> Status {
-    for (size_t i = 0; i < problems.size(); ++i) {
-      const Rollout& rollout = result.rollouts[i];
-      const Verdict& verdict = result.verdicts[i];
-      OrderedJson line = ProblemLine(problems[i]);
-      line["reasoning"] = rollout.reasoning;
-      line["content"] = rollout.content;
-      line["right"] = verdict.right;
-      line["formatted"] = verdict.formatted;
-      line["attempts"] = verdict.attempts;
-      line["distinct_attempts"] = verdict.distinct_attempts;
-      line["steps"] = verdict.steps;
-      line["correct_steps"] = verdict.correct_steps;
-      line["hit_attempt"] = verdict.hit_attempt;
-      line["think_tokens"] = rollout.think_tokens;
-      line["output_tokens"] = rollout.num_chosen();
-      line["ended"] = rollout.ended;
-      line["forced"] = rollout.forced;
-      const std::string text = DumpJson(line) + "\n";
-      MINKE_TRY(append(std::as_bytes(std::span(text))));
-    }
-    return {};
-  });
 }
 
 Status Eval(const EvalFlags& flags, CliContext& context) {

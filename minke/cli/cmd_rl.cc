@@ -1,12 +1,9 @@
 // minke rl: reinforcement learning on tasks with verifiers, by GRPO.
 #include "minke/cli/command.h"
-#include "minke/cli/model_path.h"
-#include "minke/cli/model_text.h"
 #include "minke/cli/signals.h"
 #include "minke/cli/terminal.h"
-#include "minke/kernels/kernel_set.h"
+#include "minke/cli/training.h"
 #include "minke/train/dashboard.h"
-#include "minke/train/rl.h"
 
 namespace minke {
 namespace {
@@ -21,16 +18,6 @@ struct RlFlags {
 Status Run(const RlFlags& flags, CliContext& context) {
   MINKE_ASSIGN(RlConfig config, ReadRlConfig(flags.config));
   if (flags.check_on_policy) config.check_on_policy = *flags.check_on_policy;
-  MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
-  MINKE_ASSIGN(const ModelPath path, FindModel(config.model));
-  MINKE_ASSIGN(const auto pool,
-               ThreadPool::Create(config.threads > 0 ? static_cast<int>(config.threads) : context.ThreadCount()));
-  MINKE_ASSIGN(const auto model, Model::Open(path.path));
-  MINKE_ASSIGN(const auto parameters, Parameters::Copy(*model, *kernels, Parameters::MtpCopies::kShared));
-  MINKE_ASSIGN(const ModelFiles files, FilesOf(path, [&](const std::string& text) { context.Warn(text); }));
-  MINKE_ASSIGN(const auto tokenizer, OpenTokenizer(path));
-  MINKE_ASSIGN(const TemplateChoice choice, ChooseTemplate(path, model->config().model_type));
-
   std::unique_ptr<Dashboard> dashboard;
   if (flags.dashboard) {
     MINKE_ASSIGN(dashboard, Dashboard::Start(*flags.dashboard, "rl", config.out, config.out + "/metrics.jsonl"));
@@ -51,8 +38,9 @@ Status Run(const RlFlags& flags, CliContext& context) {
       dashboard->Update({"rl", r.step, r.total_steps, r.tokens, r.rollout_seconds + r.judge_seconds + r.learn_seconds});
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
-  MINKE_ASSIGN(const RlResult result,
-               TrainByReward(config, *parameters, files, *tokenizer, choice, *kernels, *pool, hooks));
+  MINKE_ASSIGN(const RlResult result, RunReinforcement(
+                                          config, context.isa, context.ThreadCount(),
+                                          [&](const std::string& text) { context.Warn(text); }, hooks));
   progress.Clear();
   if (!result.finished)
     return Fail(Code::kCancelled, "stopped after {} of {} steps; the same command goes on from there", result.steps,

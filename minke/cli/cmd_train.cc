@@ -1,16 +1,11 @@
 // minke train: the stages of a configuration file, from random weights or a model to a model.
 #include <cmath>
 
-#include "minke/base/file.h"
 #include "minke/cli/command.h"
-#include "minke/cli/model_path.h"
-#include "minke/cli/model_text.h"
 #include "minke/cli/signals.h"
 #include "minke/cli/terminal.h"
-#include "minke/kernels/kernel_set.h"
-#include "minke/model/parameters.h"
+#include "minke/cli/training.h"
 #include "minke/train/dashboard.h"
-#include "minke/train/trainer.h"
 
 namespace minke {
 namespace {
@@ -23,34 +18,8 @@ struct TrainFlags {
 
 constexpr int64_t kReportEvery = 50;  // steps between lines of facts
 
-Result<std::unique_ptr<Parameters>> StartWeights(const TrainConfig& config, const ModelPath& path,
-                                                 const KernelSet& kernels) {
-  if (config.model.empty()) {
-    const std::string file = path.folder + "/config.json";
-    MINKE_ASSIGN(const std::string text, ReadFile(file, kMaxConfigBytes));
-    MINKE_ASSIGN(const ModelConfig model, ParseModelConfig(text, file));
-    return Parameters::Random(model, config.seed, config.init_sigma);
-  }
-  MINKE_ASSIGN(const auto model, Model::Open(path.path));
-  return Parameters::Copy(*model, kernels, Parameters::MtpCopies::kShared);
-}
-
 Status Run(const TrainFlags& flags, CliContext& context) {
   MINKE_ASSIGN(const TrainConfig config, ReadTrainConfig(flags.config));
-  MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
-  MINKE_ASSIGN(const ModelPath path, FindModel(config.model.empty() ? config.init : config.model));
-  const int threads = config.threads > 0 ? static_cast<int>(config.threads) : context.ThreadCount();
-  MINKE_ASSIGN(const auto pool, ThreadPool::Create(threads));
-  MINKE_ASSIGN(const auto parameters, StartWeights(config, path, *kernels));
-  MINKE_ASSIGN(const ModelFiles files, FilesOf(path, [&](const std::string& text) { context.Warn(text); }));
-  MINKE_ASSIGN(const auto tokenizer, OpenTokenizer(path));
-  const ModelConfig& model = parameters->model()->config();
-  if (tokenizer->vocab_size() > model.vocab_size)
-    return Fail(Code::kInvalidArgument, "{}: the tokenizer has {} tokens, the model {}: they do not belong together",
-                path.folder, tokenizer->vocab_size(), model.vocab_size);
-  MINKE_ASSIGN(const TemplateChoice choice, ChooseTemplate(path, model.model_type));
-  MINKE_ASSIGN(const DocumentEncoder encoder, DocumentEncoder::Create(*tokenizer, choice, {}));
-
   std::unique_ptr<Dashboard> dashboard;
   if (flags.dashboard) {
     MINKE_ASSIGN(dashboard, Dashboard::Start(*flags.dashboard, "train", config.out, config.out + "/metrics.jsonl"));
@@ -77,7 +46,9 @@ Status Run(const TrainFlags& flags, CliContext& context) {
                     static_cast<double>(r.tokens) / r.seconds));
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
-  MINKE_ASSIGN(const TrainResult result, Train(config, *parameters, files, encoder, *kernels, *pool, hooks));
+  MINKE_ASSIGN(const TrainResult result, RunTraining(
+                                             config, context.isa, context.ThreadCount(),
+                                             [&](const std::string& text) { context.Warn(text); }, hooks));
   progress.Clear();
   if (!result.finished)
     return Fail(Code::kCancelled, "stopped after {} of {} steps; the same command goes on from there", result.steps,

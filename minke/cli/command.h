@@ -67,6 +67,7 @@ void AddScoreCommand(FlagSet program, CliContext& context);
 void AddGradCommand(FlagSet program, CliContext& context);
 void AddTrainCommand(FlagSet program, CliContext& context);
 void AddRlCommand(FlagSet program, CliContext& context);
+void AddLabCommand(FlagSet program, CliContext& context);
 void AddPerplexityCommand(FlagSet program, CliContext& context);
 void AddQuantizeCommand(FlagSet program, CliContext& context);
 void AddConvertCommand(FlagSet program, CliContext& context);

@@ -14,6 +14,7 @@ void AddVerbs(FlagSet program, CliContext& context) {
   AddGradCommand(program, context);
   AddTrainCommand(program, context);
   AddRlCommand(program, context);
+  AddLabCommand(program, context);
   AddQuantizeCommand(program, context);
   AddConvertCommand(program, context);
   AddTasksCommand(program, context);

@@ -66,6 +66,7 @@ void QueriesBackward(const BackwardPass& back, int64_t layer, bool model, bool i
           model ? b.d_q_latent[row].data() : nullptr, model ? b.d_rows[piece][first].data() : nullptr, p,
           b.attend_scratch[worker].data());
       if (!indexer) continue;
+      if (back.options.on_attention) back.options.on_attention(layer, row, {p, static_cast<size_t>(seen.count)});
       float* page = b.index_k[first].data();  // the whole sequence is one page
       const PagedRows keys{&page, 0, dim, kWholeSequence, RowFormat::kF32};
       kl += pass.kernels.index_kl_grad(b.index_q[row].data(), b.index_w[row].data(), c.index_n_heads, dim, keys,

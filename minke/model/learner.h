@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -48,6 +49,9 @@ struct BackwardOptions {
   bool model = true;         // logits to every weight but the indexers'
   float indexer_weight = 0;  // of KL(p || softmax(I)) of one row and layer, added to the loss (training.md 2)
   float balance_weight = 0;  // of the sequence-wise balance loss (alpha), mean over tokens
+  // With indexer_weight > 0: sees the attention of each row of the last Forward, [positions that it attends to], mean
+  // over heads. Called from the pool's threads.
+  std::function<void(int64_t layer, int64_t row, std::span<const float> p)> on_attention = {};
 };
 
 struct BackwardLosses {

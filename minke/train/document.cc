@@ -68,6 +68,18 @@ Result<Document> DocumentEncoder::EncodeMessages(const DataLine& line) const {
   return document;
 }
 
+// The prompt of a thinking turn, then part by part, as a rollout's tokens come.
+Result<Document> DocumentEncoder::EncodeParts(const DataLine& line) const {
+  EncodeOptions options;
+  options.thinking_mode = ThinkingMode::kThinking;
+  options.opens_think = choice_.opens_think;
+  MINKE_ASSIGN(const std::string prompt, EncodeChat(choice_.format, line.messages, options));
+  Document document;
+  Append(document, prompt, false, true);
+  for (const DataLine::Part& part : line.parts) Append(document, part.text, part.loss, true);
+  return document;
+}
+
 Result<Document> DocumentEncoder::Encode(const DataLine& line) const {
   Document document;
   if (line.is_text) {
@@ -75,6 +87,8 @@ Result<Document> DocumentEncoder::Encode(const DataLine& line) const {
     Append(document, line.text, true, options_.parse_markers);
     if (options_.end_token) document.tokens.push_back(*tokenizer_->TokenToId(markers::kEnd));
     document.loss.assign(document.tokens.size(), line.text.empty() ? 0 : 1);
+  } else if (!line.parts.empty()) {
+    MINKE_ASSIGN(document, EncodeParts(line));
   } else {
     MINKE_ASSIGN(document, EncodeMessages(line));
   }

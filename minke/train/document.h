@@ -27,7 +27,7 @@ struct DocumentOptions {
 
 // Texts: a target is every token but the first. Messages: what an assistant said (AssistantTurn) unless its "loss" is
 // false; V3.2 thinks if a message after the last question has reasoning, and shows no earlier reasoning, as at
-// inference; parts are the answer in thinking mode, tokenized one by one. Immutable; the tokenizer outlives it.
+// inference. Parts: those with "loss". Immutable; the tokenizer outlives it.
 class DocumentEncoder {
  public:
   // Errors: kInvalidArgument for a tokenizer that lacks the begin or end token.
@@ -43,6 +43,7 @@ class DocumentEncoder {
   DocumentEncoder(const Tokenizer& tokenizer, const TemplateChoice& choice, const DocumentOptions& options)
       : tokenizer_(&tokenizer), choice_(choice), options_(options) {}
   Result<Document> EncodeMessages(const DataLine& line) const;
+  Result<Document> EncodeParts(const DataLine& line) const;
   void Append(Document& document, std::string_view text, bool target, bool markers) const;
 
   const Tokenizer* tokenizer_;

@@ -61,18 +61,6 @@ TEST_F(Documents, AnAnswerIsLearnedWithItsEnd) {
       "<b><u>Q<a></think>A<e><u>P<a></think>[B<e>]");
 }
 
-TEST_F(Documents, OfPartsOnlyTheModelsAreLearned) {
-  EXPECT_EQ(Shown(R"({"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"},
-                                   {"role": "user", "content": "P"}],
-                      "parts": [{"text": "1+2="}, {"text": "3", "loss": false},
-                                {"text": "!</think>ok<｜end▁of▁sentence｜>", "loss": true}]})"),
-            "<b><u>Q<a></think>A<e><u>P<a><think>[1+2=]3[!</think>ok<e>]");
-  EXPECT_EQ(Shown(R"({"messages": [{"role": "user", "content": "P"}], "parts": []})"),
-            "\"parts\" is no list with something in it");
-  EXPECT_EQ(Shown(R"({"messages": [{"role": "user", "content": "P"}], "parts": [{"text": 1}]})"),
-            "parts[0] is no object with a \"text\" and perhaps a \"loss\" of true or false");
-}
-
 TEST_F(Documents, ReasoningBeforeTheLastQuestionIsNoThinking) {
   EXPECT_EQ(Shown(R"({"messages": [{"role": "user", "content": "Q"},
                                    {"role": "assistant", "content": "A", "reasoning_content": "R"},
@@ -92,6 +80,17 @@ TEST_F(Documents, ResultsOfToolsAreNotLearned) {
                        "[T</think>A<e>]"),
             std::string::npos)
       << shown;
+}
+
+TEST_F(Documents, PartsFollowAQuestionAndCarryTheirOwnLoss) {
+  const char* line =
+      R"({"messages": [{"role": "user", "content": "12"}], "parts": [{"text": "1+2="}, {"text": "3", "loss": false},)"
+      R"( {"text": "!</think>1+2=3<｜end▁of▁sentence｜>", "loss": true}]})";
+  EXPECT_EQ(Shown(line), "<b><u>12<a><think>[1+2=]3[!</think>1+2=3<e>]");
+  EXPECT_EQ(Shown(R"({"messages": [{"role": "user", "content": "1"}], "parts": [{"loss": true}]})"),
+            "parts[0]: expected {\"text\": ..., \"loss\": true or false}");
+  EXPECT_EQ(Shown(R"({"messages": [{"role": "assistant", "content": "1"}], "parts": []})"),
+            "\"parts\" follow a question, and the last message is none");
 }
 
 TEST_F(Documents, OtherFormatsLearnTheirOwnTurns) {

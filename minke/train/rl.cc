@@ -11,6 +11,7 @@
 #include "minke/engine/sampler.h"
 #include "minke/model/learner.h"
 #include "minke/train/checkpoint.h"
+#include "minke/train/cpu_seconds.h"
 #include "minke/train/evaluate.h"
 #include "minke/train/metrics.h"
 #include "minke/train/rollout.h"
@@ -488,6 +489,7 @@ Status Rl::CheckOnPolicy(const RlReport& report) const {
 
 // `step` counts from 0.
 Status Rl::Step(int64_t step, RlReport& report) {
+  const double cpu_start = CpuSeconds();
   MINKE_ASSIGN(std::vector<Episode> episodes, Roll(step, report));
   MINKE_TRY(AskJudges(step, episodes, report));
   Judge(episodes, report);
@@ -510,6 +512,7 @@ Status Rl::Step(int64_t step, RlReport& report) {
     stale = true;
   }
   report.learn_seconds = Seconds() - start;
+  report.cpu_seconds = CpuSeconds() - cpu_start;
   return {};
 }
 
@@ -535,7 +538,8 @@ Status Rl::WriteMetrics(MetricsWriter& metrics, const RlReport& r) const {
                                      {"mean_ratio_log", r.mean_ratio_log},
                                      {"max_ratio_log", r.max_ratio_log},
                                      {"rollout_seconds", r.rollout_seconds},
-                                     {"learn_seconds", r.learn_seconds}};
+                                     {"learn_seconds", r.learn_seconds},
+                                     {"cpu_seconds", r.cpu_seconds}};
   if (judge_book_) {
     fields.push_back({"judge", r.judge});
     fields.push_back({"judge_failed", r.judge_failed});

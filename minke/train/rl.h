@@ -34,6 +34,7 @@ struct RlReport {
   double clipped = 0, masked = 0;     // shares of tokens, of sequences
   double mean_ratio_log = 0, max_ratio_log = 0;
   double rollout_seconds = 0, judge_seconds = 0, learn_seconds = 0;
+  double cpu_seconds = 0;  // of the whole process
 };
 
 struct RlHooks {

@@ -8,6 +8,7 @@
 
 #include "minke/model/learner.h"
 #include "minke/train/checkpoint.h"
+#include "minke/train/cpu_seconds.h"
 #include "minke/train/loss.h"
 #include "minke/train/metrics.h"
 #include "minke/train/schedule.h"
@@ -147,7 +148,7 @@ Status StageRun::CheckFinite(const StepReport& report, const AdamW::Norms& norms
 
 // `step` counts from 0 in the stage.
 Status StageRun::Step(int64_t step, StepReport& report) {
-  const double start = Seconds();
+  const double start = Seconds(), cpu_start = CpuSeconds();
   MINKE_TRY(ReadBatch());
   learner_->ClearGradients();
   learner_->ClearExpertLoads();
@@ -180,7 +181,7 @@ Status StageRun::Step(int64_t step, StepReport& report) {
       report.expert_imbalance =
           std::max(report.expert_imbalance, static_cast<double>(most * std::ssize(load)) / static_cast<double>(sum));
   }
-  report.seconds = Seconds() - start;
+  report.seconds = Seconds() - start, report.cpu_seconds = CpuSeconds() - cpu_start;
   return {};
 }
 
@@ -280,7 +281,8 @@ Status Run::WriteMetrics(MetricsWriter& metrics, const StepReport& r) {
                                 {"indexer_norm", r.indexer_norm},
                                 {"lr", r.lr},
                                 {"expert_imbalance", r.expert_imbalance},
-                                {"seconds", r.seconds}};
+                                {"seconds", r.seconds},
+                                {"cpu_seconds", r.cpu_seconds}};
   return metrics.Write(r.step, fields);
 }
 

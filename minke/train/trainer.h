@@ -25,6 +25,7 @@ struct StepReport {
   double lr = 0;
   double expert_imbalance = 0;  // largest load of an expert over the mean, worst layer
   double seconds = 0;
+  double cpu_seconds = 0;             // of the whole process
 };
 
 struct TrainHooks {
