@@ -231,8 +231,9 @@ def test_a_bad_line_is_named_or_skipped(small):
     fails(2, "train", path, says="texts.jsonl:5: ")
     path.write_text(path.read_text().replace("shuffle = false", "shuffle = false\nskip_bad_lines = true", 1))
     (small / "out").exists() and shutil.rmtree(small / "out")
-    support.minke("train", path, "-q")
-    assert (small / "out" / "model" / "model.safetensors").exists()
+    result = support.minke("train", path)
+    assert "pretrain: 2 bad lines were skipped, 0 documents" in result.stderr
+    assert support.json_lines(small / "out" / "metrics.jsonl")[-1]["bad_lines"] == 2
 
 
 def test_a_tokenizer_of_another_model_is_refused(small):

@@ -140,7 +140,8 @@ TEST_F(Trainer, ARunInterruptedAnywhereEndsWithTheSameBytes) {
   const std::vector<Json> metrics = Metrics(whole.out + "/metrics.jsonl");
   ASSERT_EQ(metrics.size(), static_cast<size_t>(kSteps));
   for (int stop = 1; stop < kSteps; ++stop) {
-    const TrainConfig config = Config(fmt::format("at-{}", stop));
+    TrainConfig config = Config(fmt::format("at-{}", stop));
+    config.checkpoint_every = 1000;  // but for the ends of stages
     const auto first = RunFor(config, stop);
     ASSERT_TRUE(first) << first.error().message;
     EXPECT_FALSE(first->finished);
