@@ -59,9 +59,9 @@ def small(tmp_path):
         shutil.copy(support.NANO / name, folder)
     config = json.loads((support.NANO / "config.json").read_text()) | CONFIG
     (folder / "config.json").write_text(json.dumps(config))
-    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": f"{i} {i} {i + 1} and {i}"}) + "\n" for i in range(90)))
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": f"{i} {i} {i + 1} and {i}"}) + "\n" for i in range(200)))
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps({"messages": [
-        {"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": f"{i}{i}"}]}) + "\n" for i in range(90)))
+        {"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": f"{i}{i}"}]}) + "\n" for i in range(200)))
     return tmp_path
 
 
