@@ -292,8 +292,9 @@ def test_transformers_opens_a_checkpoint(small, tmp_path):
     folder = small / "out" / "model"
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    ids = np.array(tokenizer("12 12 13 and 12, and more of it so that there are more tokens than are selected").input_ids)
-    assert ids.size > CONFIG["index_topk"]
+    # Before much training many index scores are exactly 0, and of equals the two sides may choose different ones: no more
+    # tokens than are selected. tests/interop_test.py has more.
+    ids = np.array(tokenizer("12 12 13 and 12, and more of it").input_ids)[: CONFIG["index_topk"]]
     with torch.no_grad():
         expected = model(torch.from_numpy(ids)[None]).logits[0].numpy()
     np.testing.assert_allclose(support.score(tmp_path, folder, ids)["logits"], expected, atol=2e-4)
