@@ -255,8 +255,10 @@ class PlainModel {
   static std::vector<int> TopK(std::span<const double> values, int64_t k) {
     std::vector<int> order(values.size());
     std::iota(order.begin(), order.end(), 0);
-    std::ranges::stable_sort(
-        order, [&](int a, int b) { return values[static_cast<size_t>(a)] > values[static_cast<size_t>(b)]; });
+    std::ranges::sort(order, [&](int a, int b) {
+      const double x = values[static_cast<size_t>(a)], y = values[static_cast<size_t>(b)];
+      return x > y || (x == y && a < b);
+    });
     order.resize(std::min(order.size(), static_cast<size_t>(k)));
     std::ranges::sort(order);
     return order;
