@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -203,6 +204,53 @@ void TopK(benchmark::State& state, const KernelSet& set, int64_t n) {
                                                   benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
+// rows of dy [rows, n] and of x or dx [rows, cols]: both products of a linear layer's backward pass.
+struct LinearShape {
+  int64_t rows, cols, n;
+};
+
+void MatMulGradWeight(benchmark::State& state, const KernelSet& set, LinearShape s) {
+  const std::vector<float> dy = RandomFloats(s.rows * s.n), x = RandomFloats(s.rows * s.cols);
+  std::vector<float> dw(static_cast<size_t>(s.n * s.cols));
+  for (auto _ : state)
+    set.matmul_grad_weight(dy.data(), s.n, x.data(), s.cols, s.rows, s.cols, 0, s.n, dw.data(), s.cols);
+  Report(state, 2.0 * static_cast<double>(s.rows * s.cols * s.n), 0, PeakOf(set), 0);
+}
+
+void MatMulGradInput(benchmark::State& state, const KernelSet& set, LinearShape s) {
+  const Weights w = MakeWeights(DType::kF32, s.n, s.cols);
+  const std::vector<float> dy = RandomFloats(s.rows * s.n);
+  std::vector<float> dx(static_cast<size_t>(s.rows * s.cols));
+  for (auto _ : state) set.matmul_grad_input(dy.data(), s.n, s.rows, w.view, 0, s.cols, dx.data(), s.cols);
+  Report(state, 2.0 * static_cast<double>(s.rows * s.cols * s.n), 0, PeakOf(set), 0);
+}
+
+void AttendLatentGrad(benchmark::State& state, const KernelSet& set, int64_t heads, int64_t rc, int64_t count) {
+  constexpr int64_t kRope = 16;
+  const int64_t width = rc + kRope;
+  const Cache cache(count, width);
+  const std::vector<float> q = RandomFloats(heads * width), o = RandomFloats(heads * rc),
+                           d_o = RandomFloats(heads * rc);
+  std::vector<float> dq(q.size()), d_rows(static_cast<size_t>(count * width)), p(static_cast<size_t>(count)),
+      scratch(static_cast<size_t>(AttendLatentGradScratch(heads, rc, kRope, count)));
+  for (auto _ : state)
+    set.attend_latent_grad(q.data(), o.data(), d_o.data(), heads, rc, kRope, cache.rows, nullptr, count, 0.1f,
+                           dq.data(), d_rows.data(), p.data(), scratch.data());
+  Report(state, 2.0 * static_cast<double>(heads * count * (3 * width + 2 * rc)), 0, PeakOf(set), 0);
+}
+
+void IndexKlGrad(benchmark::State& state, const KernelSet& set, int64_t heads, int64_t dim, int64_t count) {
+  const Cache cache(count, dim);
+  const std::vector<float> q = RandomFloats(heads * dim), weights = RandomFloats(heads),
+                           p(static_cast<size_t>(count), 1.0f / static_cast<float>(count));
+  std::vector<float> dq(q.size()), dweights(weights.size()), dkeys(static_cast<size_t>(count * dim)),
+      scratch(static_cast<size_t>(IndexGradScratch(heads, dim, count)));
+  for (auto _ : state)
+    set.index_kl_grad(q.data(), weights.data(), heads, dim, cache.rows, nullptr, count, p.data(), 1.0f, dq.data(),
+                      dweights.data(), dkeys.data(), scratch.data());
+  Report(state, 2.0 * static_cast<double>(heads * count * (3 * dim + 2)), 0, PeakOf(set), 0);
+}
+
 // Entries on one row of n floats: bytes read and written.
 void Row(benchmark::State& state, int64_t n, int64_t bytes_each, const std::function<void(float*, float*)>& run) {
   std::vector<float> x = RandomFloats(n), y = RandomFloats(n);
@@ -263,6 +311,48 @@ void RegisterAll(const KernelSet& set) {
           });
   for (const int64_t count : {64, 2048})
     add(fmt::format("attend_expanded/{}", count), [&, count](benchmark::State& s) { AttendExpanded(s, set, count); });
+  for (const LinearShape& shape : {LinearShape{1024, 256, 1024},
+                                   {1024, 1024, 256},
+                                   {4096, 128, 256},
+                                   {256, 256, 88},
+                                   {64, 256, 88},
+                                   {16, 256, 88},
+                                   {64, 88, 256}}) {
+    const std::string name = fmt::format("{}x{}x{}", shape.rows, shape.cols, shape.n);
+    add("matmul_forward/" + name,
+        [&, shape](benchmark::State& s) { MatMul(s, set, DType::kF32, shape.rows, shape.n, shape.cols); });
+    add("matmul_grad_weight/" + name, [&, shape](benchmark::State& s) { MatMulGradWeight(s, set, shape); });
+    add("matmul_grad_input/" + name, [&, shape](benchmark::State& s) { MatMulGradInput(s, set, shape); });
+  }
+  for (const auto& [heads, rc, count] :
+       {std::array<int64_t, 3>{16, 64, 512}, {8, 64, 512}, {4, 48, 512}, {8, 64, 64}, {4, 48, 32}})
+    add(fmt::format("attend_latent_grad/{}x{}x{}", heads, rc, count),
+        [&, heads = heads, rc = rc, count = count](benchmark::State& s) {
+          AttendLatentGrad(s, set, heads, rc, count);
+        });
+  for (const int64_t count : {32, 512})
+    add(fmt::format("index_kl_grad/4x32x{}", count),
+        [&, count](benchmark::State& s) { IndexKlGrad(s, set, 4, 32, count); });
+  add("rms_norm_grad/256", [&](benchmark::State& s) {
+    std::vector<float> w(256, 1.0f), dweight(256);
+    Row(s, 256, 28, [&](float* x, float* y) { set.rms_norm_grad(x, w.data(), x, 256, 1e-6f, y, dweight.data()); });
+  });
+  add("silu_mul_grad/2048", [&](benchmark::State& s) {
+    std::vector<float> h(2048, 1.0f), dgate(2048), dup(2048);
+    Row(s, 2048, 24,
+        [&](float* x, float* y) { set.silu_mul_grad(x, y, h.data(), 2048, dgate.data(), dup.data(), h.data()); });
+  });
+  add("cross_entropy_grad/8192", [&](benchmark::State& s) {
+    Row(s, 8192, 8, [&](float*, float* y) { set.cross_entropy_grad(y, 8192, 5, 1.0f); });
+  });
+  add("adamw/65536", [&](benchmark::State& s) {
+    std::vector<float> m(65536), v(65536);
+    const AdamWStep step = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f, 1.0f};
+    Row(s, 65536, 28, [&](float* x, float* y) { set.adamw(y, x, m.data(), v.data(), 65536, step); });
+  });
+  add("sum_squares/65536", [&](benchmark::State& s) {
+    Row(s, 65536, 4, [&](float* x, float* y) { *y = static_cast<float>(set.sum_squares(x, 65536)); });
+  });
   add("rms_norm/7168",
       [&](benchmark::State& s) { Row(s, 7168, 12, [&](float* x, float* y) { set.rms_norm(x, y, 7168, 1e-6f, y); }); });
   add("silu_mul/2048",

@@ -4,7 +4,11 @@ find_package(Threads REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(tl-expected REQUIRED)
 find_package(fmt REQUIRED)
-# CLI11 and toml++ (minke/train/config_file.cc) are headers only and need no target.
+# CLI11, toml++ (minke/train/config_file.cc) and Boost 1.81 (minke/base/http_*.cc: Asio, Beast) are headers only and need
+# no target. OpenSSL's headers depend on the machine, so a cross build speaks http only.
+if(NOT CMAKE_CROSSCOMPILING)
+  find_package(OpenSSL REQUIRED)
+endif()
 if(CMAKE_CROSSCOMPILING)
   set(MINKE_FMT fmt::fmt-header-only)
 else()

@@ -21,16 +21,17 @@ SEES = {
 # the door has to read it anyway.
 DOORS = {
     "base": {"result.h", "check.h", "json.h", "token_id.h", "thread_pool.h", "rng.h", "file.h", "available_memory.h",
-             "cgroup.h", "file_reader.h", "nearest_name.h", "page_memory.h"},
+             "cgroup.h", "file_reader.h", "nearest_name.h", "page_memory.h", "http.h"},
     "tensor": {"dtype.h", "view.h", "arena.h", "weight_view.h", "safetensors.h", "checkpoint.h", "verify.h",
                "quantize.h", "encode.h", "gguf.h", "gguf_writer.h"},
     "kernels": {"kernel_set.h", "pack_row.h"},
     "text": {"bpe_trainer.h", "tokenizer.h", "chat.h", "chat_template.h", "chat_parser.h", "stream_parser.h", "tokenizer_config.h",
              "utf8_stream.h"},
     "model": {"config.h", "cache_view.h", "forward.h", "model.h", "facts.h", "work.h", "split.h", "checkpoint_writer.h",
-              "gguf_model.h", "gguf_export.h"},
+              "gguf_model.h", "gguf_export.h", "learner.h", "parameters.h"},
     "engine": {"engine.h", "sampling.h", "page_pool.h", "random_rows.h"},
-    "train": {"config_file.h", "dataset.h", "evaluate.h", "loss.h", "make_data.h", "metrics.h", "rollout.h", "task.h", "text_files.h"},
+    "train": {"config_file.h", "dashboard.h", "dataset.h", "evaluate.h", "grpo.h", "loss.h", "make_data.h", "metrics.h", "rl.h", "rollout.h",
+              "task.h", "text_files.h", "trainer.h"},
     "cli": set(),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"minke/([^/"]+)/([^"]+)"', re.MULTILINE)

@@ -65,6 +65,18 @@ def test_weights_that_are_read_give_the_same_bytes(load, huge_pages, tmp_path):
     assert read["logits"].tobytes() == mapped["logits"].tobytes()
 
 
+def test_reserved_huge_pages_are_used_or_asked_for(tmp_path):
+    ids = tmp_path / "ids.safetensors"
+    support.save_file({"input_ids": np.arange(40) * 7 % 500}, ids)
+    result = support.minke("score", support.NANO, "--ids", ids, "--out", tmp_path / "on.safetensors", "--load", "read",
+                           "--huge-pages", "on", check=False)
+    if result.returncode == 0:  # this machine has some
+        mapped = support.score(tmp_path, support.NANO, np.arange(40) * 7 % 500)
+        assert support.load_file(tmp_path / "on.safetensors")["logits"].tobytes() == mapped["logits"].tobytes()
+    else:
+        assert result.returncode == 6 and "raise vm.nr_hugepages or leave --huge-pages out" in result.stderr, result.stderr
+
+
 def test_wrong_use_and_what_inspect_says(tmp_path):
     ids = tmp_path / "ids.safetensors"
     support.save_file({"input_ids": np.arange(4)}, ids)

@@ -3,7 +3,8 @@
 # targets and benchmarks as well, `setup.sh format` the formatter. Does nothing, and asks for no rights, when everything is there.
 set -eu
 
-build="g++ cmake ninja-build libfmt-dev nlohmann-json3-dev libexpected-dev libcli11-dev libtomlplusplus-dev"
+build="g++ cmake ninja-build libfmt-dev nlohmann-json3-dev libexpected-dev libcli11-dev libtomlplusplus-dev
+       libboost1.81-dev libssl-dev"
 test="$build python3 python3-venv git binutils libgtest-dev googletest libbenchmark-dev ccache mold
       clang-19 libclang-rt-19-dev g++-aarch64-linux-gnu qemu-user-static"
 case "${1:-}" in

@@ -44,8 +44,8 @@ std::string ReportText(const TaskResult& result, const std::string& what) {
   row("accuracy", fmt::format("{} +- {:.1f}", Percent(s.accuracy()), 100 * s.standard_error()));
   row("thinking tokens", fmt::format("{:.1f}", s.think_tokens()));
   row("output tokens", fmt::format("{:.1f}", s.output_tokens()));
-  row("right within", fmt::format("2 attempts {}, 4 {}, 8 {}", Percent(s.within(2)), Percent(s.within(4)),
-                                  Percent(s.within(8))));
+  row("right within",
+      fmt::format("2 attempts {}, 4 {}, 8 {}", Percent(s.within(2)), Percent(s.within(4)), Percent(s.within(8))));
   row("attempts", fmt::format("{:.1f}, distinct {}", s.attempts(), Percent(s.distinct_attempts())));
   row("correct steps", Percent(s.correct_steps()));
   row("in the right format", Percent(s.formatted()));
@@ -131,7 +131,8 @@ Status Eval(const EvalFlags& flags, CliContext& context) {
   options.params.temperature = flags.temperature;
   options.params.seed = seed;
   options.think_budget = flags.budget;
-  options.params.max_tokens = std::max(flags.max_tokens, flags.budget > 0 ? flags.budget + 1 + task->answer_tokens() : 0);
+  options.params.max_tokens =
+      std::max(flags.max_tokens, flags.budget > 0 ? flags.budget + 1 + task->answer_tokens() : 0);
   Progress progress("answering", "problems", !context.quiet);
   const double total = static_cast<double>(problems.size());
   MINKE_ASSIGN(const TaskResult result,
@@ -140,14 +141,13 @@ Status Eval(const EvalFlags& flags, CliContext& context) {
   progress.Clear();
   if (!flags.out.empty()) MINKE_TRY(WriteAnswers(flags.out, problems, result));
   if (flags.json)
-    return context.out.WriteLine(
-        DumpJson(ReportJson(result, flags, *chat, options.thinking, seed, task->name())));
+    return context.out.WriteLine(DumpJson(ReportJson(result, flags, *chat, options.thinking, seed, task->name())));
   const std::string source = flags.problems.empty() ? (flags.split == "train" ? "training" : "held-out") : "given";
   const std::string limit = flags.budget > 0 ? fmt::format("thinking budget {}", flags.budget)
                                              : fmt::format("at most {} tokens", options.params.max_tokens);
-  MINKE_TRY(context.out.Write(ReportText(
-      result, fmt::format("{} on {}: {} {} problems, temperature {:.1f}, seed {}, {}", chat->path().name, task->name(),
-                          problems.size(), source, flags.temperature, seed, limit))));
+  MINKE_TRY(context.out.Write(
+      ReportText(result, fmt::format("{} on {}: {} {} problems, temperature {:.1f}, seed {}, {}", chat->path().name,
+                                     task->name(), problems.size(), source, flags.temperature, seed, limit))));
   return context.out.Flush();
 }
 
@@ -166,7 +166,8 @@ void AddEvalCommand(FlagSet program, CliContext& context) {
   verb.Number("--temp,--temperature", flags->temperature, 0.0f, kMaxTemperature,
               "0 takes the most likely token (default 0.6)");
   verb.Number("--seed", flags->seed, 0, UINT64_MAX, "Of problems and answers (default 1)");
-  verb.Number("-n,--max-tokens", flags->max_tokens, 1, 1 << 24, "Most tokens of an answer, with thinking (default 400)");
+  verb.Number("-n,--max-tokens", flags->max_tokens, 1, 1 << 24,
+              "Most tokens of an answer, with thinking (default 400)");
   verb.Number("--budget", flags->budget, 1, 1 << 24,
               "Thinking tokens, after which it is closed; the answer then has what the task leaves it (24 tokens)");
   verb.Choice("--think", flags->think, {"on", "off"}, "Think first (default: where the model's format has it)");

@@ -11,9 +11,9 @@ namespace {
 Status ListTasks(bool json, CliContext& context) {
   for (const TaskKind* kind : AllTasks()) {
     const OrderedJson line = {{"name", kind->name}, {"parameters", kind->parameters}, {"summary", kind->summary}};
-    MINKE_TRY(context.out.Write(
-        json ? DumpJson(line) + "\n"
-             : fmt::format("{:<26}{}\n", std::string(kind->name) + kind->parameters, kind->summary)));
+    MINKE_TRY(
+        context.out.Write(json ? DumpJson(line) + "\n"
+                               : fmt::format("{:<26}{}\n", std::string(kind->name) + kind->parameters, kind->summary)));
   }
   return context.out.Flush();
 }

@@ -10,6 +10,7 @@
 #include "minke/cli/terminal.h"
 #include "minke/kernels/kernel_set.h"
 #include "minke/model/parameters.h"
+#include "minke/train/dashboard.h"
 #include "minke/train/trainer.h"
 
 namespace minke {
@@ -17,6 +18,7 @@ namespace {
 
 struct TrainFlags {
   std::string config;
+  std::optional<int> dashboard;
   bool json = false;
 };
 
@@ -50,6 +52,11 @@ Status Run(const TrainFlags& flags, CliContext& context) {
   MINKE_ASSIGN(const TemplateChoice choice, ChooseTemplate(path, model.model_type));
   MINKE_ASSIGN(const DocumentEncoder encoder, DocumentEncoder::Create(*tokenizer, choice, {}));
 
+  std::unique_ptr<Dashboard> dashboard;
+  if (flags.dashboard) {
+    MINKE_ASSIGN(dashboard, Dashboard::Start(*flags.dashboard, "train", config.out, config.out + "/metrics.jsonl"));
+    context.Warn("dashboard: " + dashboard->url());
+  }
   const SignalGuard signals;
   Progress progress("training", "tokens", !context.quiet);
   double tokens = 0, seconds = 0, last_loss = 0;
@@ -60,15 +67,17 @@ Status Run(const TrainFlags& flags, CliContext& context) {
     data[r.stage] = r.data;
     tokens += static_cast<double>(r.tokens), seconds += r.seconds;
     last_loss = r.loss;
+    if (dashboard) dashboard->Update({r.stage->name(), r.step, r.total_steps, r.tokens, r.seconds});
     // Steps to come have about the tokens of those seen so far.
     const double mean = tokens / static_cast<double>(++steps);
     progress.Update(tokens, tokens + mean * static_cast<double>(r.total_steps - r.step));
     if (r.step % kReportEvery != 0 && r.step != r.total_steps && r.step != 1) return;
     progress.Clear();
-    context.Note(fmt::format("{} {}/{}: loss {:.4f}, mtp {:.4f}, indexer KL {:.4f}, norm {:.3f}, lr {:.2e}, {:.0f} "
-                             "tokens/s",
-                             r.stage->name(), r.step, r.total_steps, r.loss, r.mtp_loss, r.indexer_kl, r.norm, r.lr,
-                             static_cast<double>(r.tokens) / r.seconds));
+    context.Note(
+        fmt::format("{} {}/{}: loss {:.4f}, mtp {:.4f}, indexer KL {:.4f}, norm {:.3f}, lr {:.2e}, {:.0f} "
+                    "tokens/s",
+                    r.stage->name(), r.step, r.total_steps, r.loss, r.mtp_loss, r.indexer_kl, r.norm, r.lr,
+                    static_cast<double>(r.tokens) / r.seconds));
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
   MINKE_ASSIGN(const TrainResult result, Train(config, *parameters, files, encoder, *kernels, *pool, hooks));
@@ -88,8 +97,8 @@ Status Run(const TrainFlags& flags, CliContext& context) {
                                                {"seconds", seconds},
                                                {"loss", std::isfinite(last_loss) ? Json(last_loss) : Json()},
                                                {"model", config.out + "/model"}}));
-  return context.out.WriteLine(fmt::format("{} steps, {:.0f} tokens in {:.1f} s: {}/model", result.steps, tokens,
-                                           seconds, config.out));
+  return context.out.WriteLine(
+      fmt::format("{} steps, {:.0f} tokens in {:.1f} s: {}/model", result.steps, tokens, seconds, config.out));
 }
 
 }  // namespace
@@ -100,6 +109,7 @@ void AddTrainCommand(FlagSet program, CliContext& context) {
                          "Train a model by the stages of a configuration file; an interrupted run goes on",
                          [flags, &context] { return Run(*flags, context); });
   verb.Required("CONFIG", flags->config, "TOML file: out, model or init, and [[stage]]s (docs/training.md)");
+  verb.Port("--dashboard", flags->dashboard, "Show the run's curves on a page at 127.0.0.1; 0: any free port");
   verb.Switch("--json", flags->json, "Print the facts as one JSON object");
 }
 

@@ -101,6 +101,15 @@ void FlagSet::Number(const std::string& names, std::optional<float>& value, floa
   app_->add_option(names, value, help)->check(CLI::Range(least, most));
 }
 
+void FlagSet::Port(const std::string& names, std::optional<int>& value, const std::string& help) {
+  app_->add_option_function<std::string>(
+          names, [&value](const std::string& text) { value = text.empty() ? 0 : std::stoi(text); }, help)
+      ->expected(0, 1)
+      ->type_name("[PORT]")
+      ->check(CLI::Validator(
+          [](std::string& text) { return text.empty() ? "" : WholeNumber(0, 65535)(text); }, ""));
+}
+
 void FlagSet::Bytes(const std::string& names, int64_t& value, const std::string& help) {
   app_->add_option_function<std::string>(
           names, [&value](const std::string& text) { value = ParseBytes(text).value(); }, help)

@@ -41,6 +41,9 @@ class FlagSet {
               const std::string& help);
   void Number(const std::string& names, std::optional<float>& value, float least, float most, const std::string& help);
 
+  // With or without a value: "--dashboard", then `value` is 0, or "--dashboard 8000".
+  void Port(const std::string& names, std::optional<int>& value, const std::string& help);
+
   void Bytes(const std::string& names, int64_t& value, const std::string& help);  // "8G", "500MiB"
   // Whole numbers with commas between them, "k" for 1024: "0,4k,16K". Given again, the flag goes on with its list.
   void Numbers(const std::string& names, std::vector<int64_t>& values, int64_t least, int64_t most,

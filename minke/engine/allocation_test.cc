@@ -89,7 +89,15 @@ TEST(Allocation, AHundredDecodeStepsAllocateNothing) {
     for (SamplingParams& p : params) {
       p.seed = 1, p.ignore_eos = true, p.max_tokens = 800;
       if (&p == &params[0]) continue;
-      ASSERT_TRUE(engine->Submit(Examples()[0].prompt, p, {}).has_value());
+      TokenSink others;  // of which one is given tokens now and then
+      if (&p == &params[2]) {
+        others.follow = [](const TokenEvent& event) -> Following {
+          static constexpr TokenId kGiven[] = {12, 24, 31};
+          if (event.index % 3 != 0) return {};
+          return {.tokens = kGiven};
+        };
+      }
+      ASSERT_TRUE(engine->Submit(Examples()[0].prompt, p, others).has_value());
     }
     params[0].max_tokens = kLast + 10;
     std::mutex mutex;

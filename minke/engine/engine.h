@@ -52,12 +52,13 @@ struct EngineStats {
   int64_t running = 0, waiting = 0;
   int64_t accepted = 0, finished = 0, cancelled = 0, failed = 0;  // requests
   int64_t prompt_tokens = 0;                                      // of accepted requests
-  int64_t generated_tokens = 0;
+  int64_t generated_tokens = 0, given_tokens = 0;                 // sampled; by TokenSink::follow
   int64_t preemptions = 0;
   int64_t steps = 0;
-  int64_t prefill_rows = 0, decode_rows = 0;  // tokens that ran; recomputed ones count as prefill, drafts as decode
-  int64_t drafts = 0, accepted_drafts = 0;    // that ran; of those, the ones that were right
-  double prefill_s = 0, decode_s = 0;         // step time; a mixed step is split by rows
+  // Tokens that ran. Recomputed ones and many given at once count as prefill; drafts and a few given ones as decode.
+  int64_t prefill_rows = 0, decode_rows = 0;
+  int64_t drafts = 0, accepted_drafts = 0;                   // that ran; of those, the ones that were right
+  double prefill_s = 0, decode_s = 0;                        // step time; a mixed step is split by rows
   int64_t queries = 0, selected_keys = 0, visible_keys = 0;  // of the rows above, in the main model's layers
   ExpertStats experts;                                       // zeros when all weights are in memory
 };

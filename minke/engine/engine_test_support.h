@@ -108,6 +108,13 @@ class Answer {
     return sink;
   }
 
+  // Tokens that the caller gave.
+  void Give(std::span<const TokenId> given) {
+    std::lock_guard lock(mutex_);
+    tokens.insert(tokens.end(), given.begin(), given.end());
+    logprobs.resize(tokens.size());
+    tops.resize(tokens.size());
+  }
   void WaitForEnd() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return endings_ > 0; });

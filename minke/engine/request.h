@@ -15,7 +15,7 @@ struct Request {
   using Clock = std::chrono::steady_clock;
 
   RequestId id = 0;
-  std::vector<TokenId> tokens;  // prompt, then output; room for all of them from the start
+  std::vector<TokenId> tokens;  // prompt, then output, given tokens too; room for all of them from the start
   int64_t prompt_tokens = 0;
   SamplingParams params;
   TokenSink sink;

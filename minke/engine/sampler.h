@@ -13,8 +13,8 @@
 // Log-probabilities are log-softmax of the model's own logits, before step 1, by KernelSet::log_sum_exp.
 //
 // The number of step 9 for output token i is Philox(seed, stream).Uniform(i): nothing else enters, so an answer
-// does not depend on its neighbours in the batch. Nothing is allocated per draw. Cost is linear in the
-// vocabulary; only the kept tokens of top-p are ordered.
+// does not depend on its neighbours in the batch. Given tokens (token_sink.h) count in i, and use no number. Nothing is
+// allocated per draw. Cost is linear in the vocabulary; only the kept tokens of top-p are ordered.
 #pragma once
 
 #include <array>
@@ -46,8 +46,8 @@ class Sampler {
  public:
   Sampler(const KernelSet& kernels, int64_t vocab_size);
 
-  // `logits` [vocab_size]; `index` counts the request's output tokens from 0; `history` is read only if
-  // params.has_penalties(). Errors: kFailed when the logits hold NaN or +inf or nothing finite.
+  // `logits` [vocab_size]; `index` counts the request's output tokens, given ones too, from 0; `history` is read only
+  // if params.has_penalties(). Errors: kFailed when the logits hold NaN or +inf or nothing finite.
   Result<Sample> Draw(std::span<const float> logits, const SamplingParams& params, const TokenHistory& history,
                       uint64_t seed, int64_t index);
   // The same token without its log-probabilities.

@@ -37,7 +37,7 @@ struct SamplingParams {
   std::optional<uint64_t> seed = {};
   uint64_t stream = 0;  // tells several answers to one prompt apart
 
-  int64_t max_tokens = 256;
+  int64_t max_tokens = 256;                  // of all after the prompt, given ones (token_sink.h) too
   std::vector<std::string> stop = {};        // matched on bytes, across token borders; not part of the answer
   std::string stop_after = {};               // only after this text: the end of thinking; empty: everywhere
   std::vector<TokenId> stop_token_ids = {};  // reported as a token, without text

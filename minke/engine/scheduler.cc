@@ -118,13 +118,14 @@ std::deque<Scheduler::Sequence>::iterator Scheduler::Find(RequestId id) {
   return found != line_.end() && found->id == id ? found : line_.end();
 }
 
-void Scheduler::Append(RequestId id, int64_t num_tokens) {
+void Scheduler::Append(RequestId id, int64_t num_tokens, int64_t num_right) {
   const auto found = Find(id);
   MINKE_CHECK(found != line_.end());
   MINKE_CHECK(found->remaining() == 0);
-  MINKE_CHECK(num_tokens >= 1 && num_tokens <= 1 + found->drafted);
+  MINKE_CHECK(num_right >= 0 && num_right <= found->drafted && num_right < num_tokens);
+  MINKE_CHECK(num_tokens <= found->most_rows - found->known);
   found->known += num_tokens;
-  found->computed += num_tokens - 1;
+  found->computed += num_right;
   found->drafted = 0;
 }
 

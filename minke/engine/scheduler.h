@@ -3,7 +3,8 @@
 //
 // Sequences stand in one line, in order of arrival; the front part of the line runs, the rest waits.
 //   - A step takes first one token of every sequence that decodes, each with its drafts (guesses of its next tokens,
-//     which run as rows after the known ones), then prompt chunks of the oldest others.
+//     which run as rows after the known ones), then prompt chunks of the oldest others. Tokens that were given to a
+//     sequence run as a prompt's do.
 //   - Drafts take what is left: a row that no running sequence needs, a page that is free.
 //   - The head of the waiting part starts when a place and pages for all its known tokens are free. Nobody
 //     overtakes, so nobody starves.
@@ -55,9 +56,10 @@ class Scheduler {
   // The next step, which the caller carries out before it calls again; empty when there is nothing to do. Valid
   // until the next call, but for the items' pages: those go with Remove.
   std::span<const PlanItem> Schedule();
-  // More tokens are known: one, and one for each draft of the last step that was right. Rows of wrong drafts count as
-  // never written.
-  void Append(RequestId id, int64_t num_tokens = 1);
+  // More tokens are known, sampled or given; together they stay within prompt_tokens + max_tokens - 1. The first
+  // num_right of them, fewer than all, were the last step's drafts, so their rows are written; those of other drafts
+  // count as never written.
+  void Append(RequestId id, int64_t num_tokens = 1, int64_t num_right = 0);
   // The next tokens of a sequence that decodes have been guessed: the next step may run that many drafts or fewer. What
   // it does not run is forgotten. The guessed tokens' rows must be within prompt_tokens + max_tokens - 1.
   void Propose(RequestId id, int64_t num_drafts);
@@ -71,7 +73,7 @@ class Scheduler {
  private:
   struct Sequence {
     RequestId id;
-    int64_t known;         // prompt and generated tokens
+    int64_t known;         // prompt, generated and given tokens
     int64_t computed = 0;  // of these, rows in the cache
     int64_t proposed = 0;  // drafts for the next step
     int64_t drafted = 0;   // rows after `computed` that the last step has filled with drafts

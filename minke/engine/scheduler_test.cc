@@ -33,7 +33,8 @@ std::vector<Range> Step(Scheduler& scheduler, int64_t right = 0) {
   for (const PlanItem& item : scheduler.Schedule())
     ranges.push_back({item.id, item.begin, item.end, item.wants_logits, item.num_drafts});
   for (const Range& range : ranges) {
-    if (range.wants_logits) scheduler.Append(range.id, 1 + std::min(right, range.num_drafts));
+    const int64_t agree = std::min(right, range.num_drafts);
+    if (range.wants_logits) scheduler.Append(range.id, 1 + agree, agree);
   }
   return ranges;
 }
@@ -123,6 +124,19 @@ TEST(Scheduler, DraftsRunOnceBehindTheKnownToken) {
   EXPECT_EQ(Step(scheduler), (Ranges{{1, 9, 10, true}}));  // nothing was proposed anew
 }
 
+TEST(Scheduler, GivenTokensRunAsAPromptDoesBehindThoseWhoDecode) {
+  auto pool = MakePool(4);
+  Scheduler scheduler(*pool, {.max_batch_tokens = 8, .max_sequences = 4, .prefill_chunk = 3});
+  for (RequestId id : {1, 2}) ASSERT_TRUE(scheduler.Add(id, 1, 100));
+  EXPECT_EQ(Step(scheduler), (Ranges{{1, 0, 1, true}, {2, 0, 1, true}}));
+  scheduler.Propose(1, 2);
+  ASSERT_EQ(scheduler.Schedule()[0].num_drafts, 2);
+  scheduler.Append(1, 1 + 4, 1);  // the first draft was right, four were given behind it
+  scheduler.Append(2);
+  EXPECT_EQ(Step(scheduler), (Ranges{{2, 2, 3, true}, {1, 3, 6, false}}));
+  EXPECT_EQ(Step(scheduler), (Ranges{{1, 6, 7, true}, {2, 3, 4, true}}));
+}
+
 TEST(Scheduler, DraftsTakeOnlyRowsThatNobodyNeeds) {
   auto pool = MakePool(16);
   Scheduler scheduler(*pool, {.max_batch_tokens = 6, .max_sequences = 4, .prefill_chunk = 6});
@@ -180,6 +194,7 @@ class Life {
   int64_t preemptions() const { return scheduler_.num_preemptions(); }
   int64_t ended() const { return ended_; }
   int64_t drafts() const { return drafts_; }
+  int64_t given() const { return given_; }
 
  private:
   struct Naive {
@@ -264,8 +279,11 @@ class Life {
         ++ended_;
         continue;
       }
-      scheduler_.Append(item.id, 1 + right);
-      naive.proposed = Below(std::min<int64_t>(left, 4));
+      const int64_t given = Below(8) == 0 ? Below(std::min<int64_t>(left, 150)) : 0;
+      scheduler_.Append(item.id, 1 + right + given, right);
+      naive.known += given;
+      given_ += given;
+      naive.proposed = given > 0 ? 0 : Below(std::min<int64_t>(left, 4));
       if (naive.proposed > 0) scheduler_.Propose(item.id, naive.proposed);
     }
   }
@@ -276,11 +294,11 @@ class Life {
   Scheduler scheduler_;
   std::map<RequestId, Naive> alive_;
   RequestId last_id_ = 0;
-  int64_t ended_ = 0, drafts_ = 0, restarted_ = 0, preempted_ = 0;
+  int64_t ended_ = 0, drafts_ = 0, given_ = 0, restarted_ = 0, preempted_ = 0;
 };
 
 TEST(Scheduler, RandomLivesKeepEveryPromise) {
-  int64_t preemptions = 0, ended = 0, drafts = 0;
+  int64_t preemptions = 0, ended = 0, drafts = 0, given = 0;
   unsigned seed = 0;
   for (const SchedulerOptions& options :
        {SchedulerOptions{1, 1, 1}, SchedulerOptions{8, 8, 8}, SchedulerOptions{16, 4, 7}, SchedulerOptions{64, 16, 64},
@@ -293,11 +311,13 @@ TEST(Scheduler, RandomLivesKeepEveryPromise) {
       preemptions += life.preemptions();
       ended += life.ended();
       drafts += life.drafts();
+      given += life.given();
     }
   }
   EXPECT_GT(preemptions, 50);
   EXPECT_GT(ended, 1000);
   EXPECT_GT(drafts, 1000);
+  EXPECT_GT(given, 1000);
 }
 
 }  // namespace

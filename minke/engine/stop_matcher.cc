@@ -54,6 +54,11 @@ std::string_view StopMatcher::Push(std::string_view bytes) {
   return std::string_view(pending_).substr(0, num_released_);
 }
 
+void StopMatcher::Skip(std::string_view bytes) {
+  for (Pattern& pattern : patterns_) pattern.length = 0;
+  for (const char byte : bytes) waiting_ = waiting_ && !Advance(after_, byte);
+}
+
 std::string_view StopMatcher::Flush() {
   if (matched_) return {};
   const size_t from = num_released_;

@@ -21,6 +21,9 @@ class StopMatcher {
   // Takes the bytes of one token and returns what may be shown now; valid until the next call. After a match
   // that is the text before the stop string, and nothing more is taken.
   std::string_view Push(std::string_view bytes);
+  // Bytes between the model's own that are not shown: no stop string reaches into them or across, so what was held back
+  // comes with the next Push or Flush. `after` is found in them.
+  void Skip(std::string_view bytes);
   // What is still held back when the text ends without a match.
   std::string_view Flush();
 

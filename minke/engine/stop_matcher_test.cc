@@ -39,6 +39,23 @@ TEST(StopMatcher, ThinkingIsNotSearched) {
   EXPECT_EQ(*matcher.matched(), "=");
 }
 
+TEST(StopMatcher, NoMatchReachesIntoSkippedBytesOrAcrossThem) {
+  const std::vector<std::string> stop{"abc"};
+  StopMatcher matcher(stop);
+  EXPECT_EQ(matcher.Push("xab"), "x");
+  matcher.Skip("c, abc");
+  EXPECT_EQ(matcher.Push("ca"), "abc");  // what was held back, and what came; the second "a" may begin a match
+  matcher.Skip("b");
+  EXPECT_EQ(matcher.Flush(), "a");
+  EXPECT_EQ(matcher.matched(), nullptr);
+
+  StopMatcher after(stop, "</think>");
+  EXPECT_EQ(after.Push("abc</th"), "abc</th");
+  after.Skip("ink>");
+  EXPECT_EQ(after.Push(".abc"), ".");
+  EXPECT_NE(after.matched(), nullptr);
+}
+
 TEST(StopMatcher, ReleasesWhatDidNotBecomeAStopString) {
   const std::vector<std::string> stop{"aab"};
   StopMatcher matcher(stop);

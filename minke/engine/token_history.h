@@ -22,6 +22,7 @@ class TokenHistory {
   TokenHistory(std::span<const TokenId> prompt, int64_t max_tokens, int64_t vocab_size);
 
   void AddOutput(TokenId token) { ++Find(token).output_count; }
+  void AddGiven(TokenId token) { Find(token); }  // as if the prompt had it
   std::span<const Entry> entries() const { return entries_; }
 
  private:

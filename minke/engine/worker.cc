@@ -9,6 +9,8 @@
 namespace minke {
 namespace {
 
+constexpr int64_t kMostDecodeRows = 1 + kMaxDraftTokens;  // of one sequence in one step
+
 double Seconds(Request::Clock::time_point from, Request::Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
@@ -154,9 +156,9 @@ void Engine::Worker::RunPlan(std::span<const PlanItem> plan) {
   for (const PlanItem& item : plan) {
     kept_rows_.push_back(item.end - item.begin);
     if (!item.wants_logits) continue;
-    const int64_t new_tokens = TakeTokens(item, logits.Rows(row, row + 1 + item.num_drafts));
-    kept_rows_.back() += std::max<int64_t>(new_tokens - 1, 0);
-    counts.new_tokens += new_tokens;
+    const Taken taken = TakeTokens(item, logits.Rows(row, row + 1 + item.num_drafts));
+    kept_rows_.back() += taken.right;
+    counts.sampled += taken.sampled;
     row += 1 + item.num_drafts;
   }
   if (drafter_) Draft(plan, counts);
@@ -188,8 +190,9 @@ Engine::Worker::StepCounts Engine::Worker::Count(std::span<const PlanItem> plan)
   for (const PlanItem& item : plan) {
     Request& request = *requests_.at(item.id);
     const int64_t rows = item.end - item.begin;
-    // A row after the prompt that stands alone decodes; several at once are recomputed.
-    const bool decodes = rows == 1 && item.begin >= request.prompt_tokens;
+    // After the prompt the last token decodes, with a few that were given behind it; many at once are as a prompt's, or
+    // recomputed.
+    const bool decodes = rows <= kMostDecodeRows && item.begin >= request.prompt_tokens;
     (decodes ? counts.decode_rows : counts.prefill_rows) += rows;
     counts.drafts += item.num_drafts;
     counts.sequences += item.wants_logits;
@@ -222,7 +225,7 @@ void Engine::Worker::CountTime(const StepCounts& counts, double seconds) {
   const double decode_s = seconds * static_cast<double>(counts.decode_rows) / rows;
   totals_.decode_s += decode_s;
   totals_.prefill_s += seconds - decode_s;
-  if (counts.prefill_rows == 0) gate_.Report(counts.sequences, counts.drafts > 0, counts.new_tokens, seconds);
+  if (counts.prefill_rows == 0) gate_.Report(counts.sequences, counts.drafts > 0, counts.sampled, seconds);
 }
 
 void Engine::Worker::Progress(std::span<const PlanItem> plan) {
@@ -233,40 +236,73 @@ void Engine::Worker::Progress(std::span<const PlanItem> plan) {
   }
 }
 
-// The next token of a sequence, from the row of its last known one. If that is what the draft of the next row guessed,
-// the next row's logits are those of the token after it, and so on. Returns how many tokens there were.
-int64_t Engine::Worker::TakeTokens(const PlanItem& item, TensorView<const float, 2> logits) {
+// The next token of a sequence, from the row of its last known one, and what the caller gives behind it. If that is
+// what the drafts of the next rows guessed, the last of those rows has the logits of the token after it, and so on.
+Engine::Worker::Taken Engine::Worker::TakeTokens(const PlanItem& item, TensorView<const float, 2> logits) {
   Request& request = *requests_.at(item.id);
-  for (int64_t i = 0;; ++i) {
+  Taken taken;
+  for (;;) {
     const Result<Sample> sample =
-        sampler_.Draw(logits[i], request.params, request.history, request.seed, request.generated());
+        sampler_.Draw(logits[taken.right], request.params, request.history, request.seed, request.generated());
     if (!sample) {
       End(request.id, FinishReason::kFailed,
           {sample.error().code, fmt::format("{}, after {} tokens", sample.error().message, request.tokens.size())});
-      return i;
+      return taken;
     }
-    const bool right = i < item.num_drafts && sample->token == request.drafts[i];
-    request.stats.accepted_drafts += right;
-    totals_.accepted_drafts += right;
-    if (const std::optional<FinishReason> reason = Take(request, *sample)) {
-      End(request.id, *reason);
-      return i + 1;
+    ++taken.sampled;
+    const Result<std::optional<FinishReason>> reason = Take(request, *sample);
+    const int64_t known = std::ssize(request.tokens) - item.end;  // new ones
+    int64_t right = taken.right;
+    while (right < std::min(known, item.num_drafts) && request.drafts[right] == request.tokens[item.end + right])
+      ++right;
+    request.stats.accepted_drafts += right - taken.right;
+    totals_.accepted_drafts += right - taken.right;
+    if (!reason || *reason) {
+      End(request.id, reason ? **reason : FinishReason::kFailed, reason ? Error() : reason.error());
+      return taken;
     }
     // A cancelled request gets no further token, as if each had a step of its own.
-    if (!right || IsCancelled(request.id)) {
-      scheduler_.Append(request.id, i + 1);
-      return i + 1;
-    }
-    CountKeys(request, item.end + i, item.end + i + 1);
+    const bool again = right == known && !IsCancelled(request.id);
+    if (!again) right = std::min(right, known - 1);
+    CountKeys(request, item.end + taken.right, item.end + right);
+    taken.right = right;
+    if (again) continue;
+    scheduler_.Append(request.id, known, right);
+    return taken;
   }
 }
 
-std::optional<FinishReason> Engine::Worker::Take(Request& request, const Sample& sample) {
+// Returns why this was the last token, if it was. Errors: those of Follow.
+Result<std::optional<FinishReason>> Engine::Worker::Take(Request& request, const Sample& sample) {
   if (request.generated() == 0) request.first_token = Request::Clock::now();
   request.tokens.push_back(sample.token);
   if (request.params.has_penalties()) request.history.AddOutput(sample.token);
   ++totals_.generated_tokens;
-  return Deliver(request, sample);
+  const TokenEvent event = Describe(request, sample);
+  if (request.sink.on_token) request.sink.on_token(event);
+  if (!request.sink.follow) return event.ends;
+  return Follow(request, request.sink.follow(event), event.ends);
+}
+
+// What the caller lets follow the last token, which alone would end the request for `reason`. Errors: kInvalidArgument
+// for a token outside the vocabulary.
+Result<std::optional<FinishReason>> Engine::Worker::Follow(Request& request, const Following& following,
+                                                           std::optional<FinishReason> reason) {
+  if (reason && *reason != FinishReason::kEos) return reason;
+  if (following.end && !reason) reason = FinishReason::kStop;
+  if (following.end || following.tokens.empty()) return reason;
+  const int64_t room = request.params.max_tokens - request.generated();
+  for (const TokenId token : following.tokens.first(std::min(following.tokens.size(), static_cast<size_t>(room)))) {
+    if (const int64_t vocab = parts_.model->config().vocab_size; token < 0 || token >= vocab)
+      return Fail(Code::kInvalidArgument, "a token to follow token {} is {}, the vocabulary has {}",
+                  request.tokens.size() - 1, token, vocab);
+    request.tokens.push_back(token);
+    if (request.params.has_penalties()) request.history.AddGiven(token);
+    request.stop.Skip(parts_.token_bytes ? parts_.token_bytes(token) : std::string_view());
+    ++request.stats.given_tokens;
+    ++totals_.given_tokens;
+  }
+  return request.generated() == request.params.max_tokens ? std::optional(FinishReason::kLength) : std::nullopt;
 }
 
 bool Engine::Worker::IsCancelled(RequestId id) const {
@@ -284,12 +320,14 @@ void Engine::Worker::Draft(std::span<const PlanItem> plan, const StepCounts& cou
     if (const auto found = requests_.find(item.id); found != requests_.end()) {
       Request& request = *found->second;
       const int64_t room = request.params.max_tokens - request.generated() - 1;
+      // Rows of given tokens come first: without them nobody knows what follows.
+      const bool decodes = item.wants_logits && item.begin + kept_rows_[i] + 1 == std::ssize(request.tokens);
       drafter_->Add({.request = request,
                      .pages = item.pages,
                      .pos = item.begin,
                      .count = kept_rows_[i],
                      .row = row,
-                     .num_drafts = open && item.wants_logits ? std::min(parts_.draft_tokens, room) : 0});
+                     .num_drafts = open && decodes ? std::min(parts_.draft_tokens, room) : 0});
     }
     row += item.end - item.begin + item.num_drafts;
   }
@@ -301,27 +339,26 @@ void Engine::Worker::Draft(std::span<const PlanItem> plan, const StepCounts& cou
   }
 }
 
-// Tells the sink; returns why this was the last token, if it was.
-std::optional<FinishReason> Engine::Worker::Deliver(Request& request, const Sample& sample) {
+// What the sink is told of the last token.
+TokenEvent Engine::Worker::Describe(Request& request, const Sample& sample) const {
   const SamplingParams& params = request.params;
-  std::optional<FinishReason> reason;
   TokenEvent event{.request = request.id,
                    .index = request.generated() - 1,
                    .token = sample.token,
                    .text = {},
                    .logprob = sample.logprob,
-                   .top = sample.top};
+                   .top = sample.top,
+                   .ends = {}};
   if (std::ranges::find(params.stop_token_ids, sample.token) != params.stop_token_ids.end()) {
-    reason = FinishReason::kStop;
+    event.ends = FinishReason::kStop;
   } else if (!params.ignore_eos && IsEos(sample.token)) {
-    reason = FinishReason::kEos;
+    event.ends = FinishReason::kEos;
   } else if (parts_.token_bytes) {
     event.text = request.stop.Push(parts_.token_bytes(sample.token));
-    if (request.stop.matched()) reason = FinishReason::kStop;
+    if (request.stop.matched()) event.ends = FinishReason::kStop;
   }
-  if (!reason && request.generated() == params.max_tokens) reason = FinishReason::kLength;
-  if (request.sink.on_token) request.sink.on_token(event);
-  return reason;
+  if (!event.ends && request.generated() == params.max_tokens) event.ends = FinishReason::kLength;
+  return event;
 }
 
 bool Engine::Worker::IsEos(TokenId token) const {
@@ -339,7 +376,7 @@ void Engine::Worker::End(RequestId id, FinishReason reason, Error error) {
   const Request::Clock::time_point first_token = request.first_token == never ? now : request.first_token;
   if (request.started != never) request.stats.experts = parts_.forward->expert_stats() - request.experts_before;
   request.stats.prompt_tokens = request.prompt_tokens;
-  request.stats.generated_tokens = request.generated();
+  request.stats.generated_tokens = request.generated() - request.stats.given_tokens;
   request.stats.queue_s = Seconds(request.accepted, started);
   request.stats.prefill_s = Seconds(started, first_token);
   request.stats.decode_s = Seconds(first_token, now);

@@ -57,7 +57,13 @@ class Engine::Worker {
   struct StepCounts {
     int64_t prefill_rows = 0, decode_rows = 0, drafts = 0;
     int64_t sequences = 0;  // that want a token
-    int64_t new_tokens = 0;
+    int64_t sampled = 0;    // tokens
+  };
+
+  // What a step's logits were for one sequence.
+  struct Taken {
+    int64_t sampled = 0;  // tokens
+    int64_t right = 0;    // drafts whose rows stay
   };
 
   void Loop();
@@ -68,9 +74,11 @@ class Engine::Worker {
   StepCounts Count(std::span<const PlanItem> plan);
   void CountKeys(Request& request, int64_t begin, int64_t end);
   void Progress(std::span<const PlanItem> plan);
-  int64_t TakeTokens(const PlanItem& item, TensorView<const float, 2> logits);
-  std::optional<FinishReason> Take(Request& request, const Sample& sample);
-  std::optional<FinishReason> Deliver(Request& request, const Sample& sample);
+  Taken TakeTokens(const PlanItem& item, TensorView<const float, 2> logits);
+  Result<std::optional<FinishReason>> Take(Request& request, const Sample& sample);
+  TokenEvent Describe(Request& request, const Sample& sample) const;
+  Result<std::optional<FinishReason>> Follow(Request& request, const Following& following,
+                                             std::optional<FinishReason> reason);
   bool IsCancelled(RequestId id) const;
   void Draft(std::span<const PlanItem> plan, const StepCounts& counts);
   void CountTime(const StepCounts& counts, double seconds);

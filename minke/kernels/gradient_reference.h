@@ -1,7 +1,7 @@
 // The blocks that training needs, forward and backward, as their equations say (docs/training.md): plain loops with
 // double sums. T is what the numbers are kept in: float where they specify the kernels (reference.cc), double where the
-// backwards are checked by differences of the forwards (gradient_reference_test.cc). dY is the derivative of the loss by
-// Y; "+=" adds to what is there.
+// backwards are checked by differences of the forwards (gradient_reference_test.cc). dY is the derivative of the loss
+// by Y; "+=" adds to what is there.
 #pragma once
 
 #include <algorithm>
@@ -172,8 +172,8 @@ void AttendLatent(const LatentShape& n, const T* q, Row row, T* o) {
     }
 }
 
-// dS = P (do . c - do . o): dq = scale sum_i dS row_i, drow_i += sum_h (scale dS q_h + P (do_h, 0)). p_sum (or null) [i] =
-// mean over h of P. d_row(i) is where the derivative of row(i) is; only p_sum if d_o is null.
+// dS = P (do . c - do . o): dq = scale sum_i dS row_i, drow_i += sum_h (scale dS q_h + P (do_h, 0)). p_sum (or null)
+// [i] = mean over h of P. d_row(i) is where the derivative of row(i) is; only p_sum if d_o is null.
 template <class T, class Row, class DRow>
 void AttendLatentGrad(const LatentShape& n, const T* q, const T* o, const T* d_o, Row row, T* dq, DRow d_row,
                       T* p_sum) {

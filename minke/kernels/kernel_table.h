@@ -131,14 +131,15 @@ struct KernelSet {
   void (*silu_mul_grad)(const float* gate, const float* up, const float* dh, int64_t n, float* dgate, float* dup,
                         float* h);
   // One query of attend_latent on rows of kF32: q [heads, rc + dr], o (its result) and d_o [heads, rc]. Writes dq
-  // [heads, rc + dr]; d_rows[position * (rc + dr) + i] +=, contiguous rows from position 0; p_sum[i], unless it is null,
-  // is the probability of the i-th position summed over heads and divided by their number. With d_o null only p_sum is
-  // made, and o, dq and d_rows may be null. positions as in attend_latent. scratch: AttendLatentGradScratch floats.
+  // [heads, rc + dr]; d_rows[position * (rc + dr) + i] +=, contiguous rows from position 0; p_sum[i], unless it is
+  // null, is the probability of the i-th position summed over heads and divided by their number. With d_o null only
+  // p_sum is made, and o, dq and d_rows may be null. positions as in attend_latent. scratch: AttendLatentGradScratch
+  // floats.
   void (*attend_latent_grad)(const float* q, const float* o, const float* d_o, int64_t heads, int64_t rc, int64_t dr,
                              const PagedRows& rows, const int32_t* positions, int64_t count, float scale, float* dq,
                              float* d_rows, float* p_sum, float* scratch);
-  // The indexer's loss for one query: KL(p || softmax(I)) over the positions, with I as index_scores gives it on keys of
-  // kF32; p [count] sums to 1, and where it is 0 a term counts 0. Returns the loss, not weighted; 0 if count is 0.
+  // The indexer's loss for one query: KL(p || softmax(I)) over the positions, with I as index_scores gives it on keys
+  // of kF32; p [count] sums to 1, and where it is 0 a term counts 0. Returns the loss, not weighted; 0 if count is 0.
   // Writes dq [heads, dim] and dweights [heads], adds to dkeys[position * dim + i], all times `weight`. scratch:
   // IndexGradScratch floats.
   float (*index_kl_grad)(const float* q, const float* weights, int64_t heads, int64_t dim, const PagedRows& keys,
@@ -169,15 +170,13 @@ constexpr int64_t AttendLatentScratch(RowFormat format, int64_t heads, int64_t r
   }
   return heads * (kRowBlock + 3) + (format == RowFormat::kF32 ? 0 : kRowBlock * (rc + dr));
 }
-// Two numbers for each head and position, in whole blocks, and q and d_o as rows of rc + dr.
+// One block of rows turned, two numbers for each head and position of whole blocks, and two rows for each head.
 constexpr int64_t AttendLatentGradScratch(int64_t heads, int64_t rc, int64_t dr, int64_t count) {
-  const int64_t blocks = (count + kRowBlock - 1) / kRowBlock;
-  return 2 * heads * (blocks * kRowBlock + rc + dr);
+  return kRowBlock * (rc + dr + 2 * heads * ((count + kRowBlock - 1) / kRowBlock)) + 2 * heads * (rc + dr);
 }
-// The query turned, a number for each head and position, and one for each position.
+// One block of keys turned, and a number for each position of whole blocks and for each of its heads.
 constexpr int64_t IndexGradScratch(int64_t heads, int64_t dim, int64_t count) {
-  const int64_t stride = (heads + kLanes - 1) / kLanes * kLanes;
-  return stride * (dim + count) + (count + kLanes - 1) / kLanes * kLanes;
+  return kRowBlock * (dim + (heads + 1) * ((count + kRowBlock - 1) / kRowBlock));
 }
 
 }  // namespace minke

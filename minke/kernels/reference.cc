@@ -451,7 +451,8 @@ float IndexKlGrad(const float* q, const float* weights, int64_t heads, int64_t d
   const plain::IndexShape shape = {heads, dim, count};
   const auto position = [&](int64_t i) { return positions ? positions[i] : i; };
   const auto key = [&](int64_t i) { return const_cast<const float*>(keys.row(position(i))); };
-  plain::IndexKlGrad(shape, q, weights, key, p, weight, dq, dweights, [&](int64_t i) { return dkeys + position(i) * dim; });
+  plain::IndexKlGrad(shape, q, weights, key, p, weight, dq, dweights,
+                     [&](int64_t i) { return dkeys + position(i) * dim; });
   return static_cast<float>(plain::IndexKl(shape, q, weights, key, p));
 }
 

@@ -93,8 +93,7 @@ void BackwardPass::RmsNorm(TensorView<const float, 2> x, const std::vector<float
     for (int64_t r = begin; r < end; ++r)
       pass.kernels.rms_norm_grad(x[r].data(), weight.data(), dy[r].data(), n, eps, dx[r].data(), sums[piece].data());
   });
-  for (int64_t piece = 0; piece < kGradPieces; ++piece)
-    pass.kernels.axpy(1.0f, sums[piece].data(), n, Of(weight));
+  for (int64_t piece = 0; piece < kGradPieces; ++piece) pass.kernels.axpy(1.0f, sums[piece].data(), n, Of(weight));
 }
 
 void BackwardPass::LayerNorm(TensorView<const float, 2> x, const std::vector<float>& weight,

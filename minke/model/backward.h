@@ -17,33 +17,33 @@ inline constexpr int64_t kGradPieces = 8;
 struct BackwardScratch {
   BackwardScratch(Arena& arena, const ModelConfig& c, const LearnerOptions& o, int num_threads);
 
-  TensorView<float, 2> d_x, d_norm;          // [tokens, D]: of the residual stream; of a block's normed input
-  TensorView<float, 2> d_hidden;             // [tokens, D]: of model.norm's output
-  TensorView<float, 2> d_attention_out;      // [tokens, H * dv]
-  TensorView<float, 3> d_o_latent;           // [tokens, H, rc]
-  TensorView<float, 3> d_q_latent;           // [tokens, H, rc + dr]
-  TensorView<float, 2> d_q;                  // [tokens, H * (dn + dr)]
-  TensorView<float, 2> d_q_a, d_q_a_raw;     // [tokens, q_lora_rank]
-  TensorView<float, 3> d_rows;               // [kGradPieces, tokens, rc + dr]
-  TensorView<float, 2> d_kv_a;               // [tokens, rc + dr]
-  TensorView<float, 2> sin_back;             // [tokens, dr / 2]: -sin
-  TensorView<float, 2> attend_scratch;       // [threads, AttendLatentGradScratch]
-  TensorView<float, 2> p;                    // [threads, longest selection]
-  TensorView<float, 2> sums;                 // [kGradPieces, 2 * widest vector]
+  TensorView<float, 2> d_x, d_norm;       // [tokens, D]: of the residual stream; of a block's normed input
+  TensorView<float, 2> d_hidden;          // [tokens, D]: of model.norm's output
+  TensorView<float, 2> d_attention_out;   // [tokens, H * dv]
+  TensorView<float, 3> d_o_latent;        // [tokens, H, rc]
+  TensorView<float, 3> d_q_latent;        // [tokens, H, rc + dr]
+  TensorView<float, 2> d_q;               // [tokens, H * (dn + dr)]
+  TensorView<float, 2> d_q_a, d_q_a_raw;  // [tokens, q_lora_rank]
+  TensorView<float, 3> d_rows;            // [kGradPieces, tokens, rc + dr]
+  TensorView<float, 2> d_kv_a;            // [tokens, rc + dr]
+  TensorView<float, 2> sin_back;          // [tokens, dr / 2]: -sin
+  TensorView<float, 2> attend_scratch;    // [threads, AttendLatentGradScratch]
+  TensorView<float, 2> p;                 // [threads, longest selection]
+  TensorView<float, 2> sums;              // [kGradPieces, 2 * widest vector]
   // Indexer.
-  TensorView<float, 2> index_q, d_index_q;   // [tokens, HI * dI]
-  TensorView<float, 2> index_w, d_index_w;   // [tokens, HI]
-  TensorView<float, 2> index_k_raw, index_k; // [tokens, dI]
-  TensorView<float, 3> d_index_k;            // [kGradPieces, tokens, dI]
-  TensorView<float, 2> d_index_k_raw;        // [tokens, dI]
-  TensorView<float, 2> index_scratch;        // [threads, IndexGradScratch]
-  std::span<double> kl;                      // [kGradPieces]
+  TensorView<float, 2> index_q, d_index_q;    // [tokens, HI * dI]
+  TensorView<float, 2> index_w, d_index_w;    // [tokens, HI]
+  TensorView<float, 2> index_k_raw, index_k;  // [tokens, dI]
+  TensorView<float, 3> d_index_k;             // [kGradPieces, tokens, dI]
+  TensorView<float, 2> d_index_k_raw;         // [tokens, dI]
+  TensorView<float, 2> index_scratch;         // [threads, IndexGradScratch]
+  std::span<double> kl;                       // [kGradPieces]
   // FFN.
-  TensorView<float, 2> d_h, h, d_gate, d_up;          // [tokens, widest MLP]
+  TensorView<float, 2> d_h, h, d_gate, d_up;            // [tokens, widest MLP]
   TensorView<float, 2> expert_x, expert_dy, expert_dx;  // [tokens, D]: rows of one expert
-  TensorView<float, 2> d_expert_weights;              // [tokens, num_experts_per_tok]
-  TensorView<float, 2> d_router;                      // [tokens, E]
-  std::span<float> balance_f;                         // [E]
+  TensorView<float, 2> d_expert_weights;                // [tokens, num_experts_per_tok]
+  TensorView<float, 2> d_router;                        // [tokens, E]
+  std::span<float> balance_f;                           // [E]
   // MTP.
   TensorView<float, 2> d_mtp_in;  // [tokens, 2 * D]
 };
@@ -88,8 +88,8 @@ void ForPieces(ThreadPool& pool, int64_t n, F&& f) {
 
 // The way back through a layer's parts. dy is the gradient of what the part added to the residual stream, dx that of
 // its normed input, which starts from zero.
-void AttentionBackward(const BackwardPass& back, const LayerWeights& w, int64_t layer, TensorView<const float, 2> x_norm,
-                       TensorView<const float, 2> dy, TensorView<float, 2> dx);
+void AttentionBackward(const BackwardPass& back, const LayerWeights& w, int64_t layer,
+                       TensorView<const float, 2> x_norm, TensorView<const float, 2> dy, TensorView<float, 2> dx);
 void FfnBackward(const BackwardPass& back, const LayerWeights& w, int64_t layer, TensorView<const float, 2> x_norm,
                  TensorView<const float, 2> dy, TensorView<float, 2> dx);
 // The indexer's q, w and k of all rows, before its loss; and after it its weights.

@@ -66,8 +66,7 @@ double Balance(const BackwardPass& back, int64_t begin, int64_t end) {
     loss += mean / rows;
     // The mean over tokens of all sequences: a sequence weighs as much as it has tokens.
     const double factor = back.options.balance_weight / (static_cast<double>(pass.num_rows) * sum);
-    for (size_t e = 0; e < scores.size(); ++e)
-      back.b.d_router[r][e] += static_cast<float>(factor * (f[e] - mean));
+    for (size_t e = 0; e < scores.size(); ++e) back.b.d_router[r][e] += static_cast<float>(factor * (f[e] - mean));
   }
   return loss * rows / static_cast<double>(pass.num_rows);
 }
@@ -108,9 +107,8 @@ void RouterBackward(const BackwardPass& back, const LayerWeights& w, TensorView<
     if (c.scoring_func == RouterScore::kSoftmax)
       for (size_t e = 0; e < scores.size(); ++e) dot += static_cast<double>(d_scores[r][e]) * scores[e];
     for (size_t e = 0; e < scores.size(); ++e)
-      d_scores[r][e] = c.scoring_func == RouterScore::kSigmoid
-                           ? d_scores[r][e] * scores[e] * (1 - scores[e])
-                           : scores[e] * static_cast<float>(d_scores[r][e] - dot);
+      d_scores[r][e] = c.scoring_func == RouterScore::kSigmoid ? d_scores[r][e] * scores[e] * (1 - scores[e])
+                                                               : scores[e] * static_cast<float>(d_scores[r][e] - dot);
   }
   back.Linear(x, w.gate, d_scores, dx);
 }

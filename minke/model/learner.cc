@@ -14,9 +14,9 @@ namespace {
 struct KeptLayer {
   KeptLayer(Arena& arena, const Scratch& shared, const ModelConfig& c, const LearnerOptions& o);
 
-  Scratch s;                                       // the shared scratch, but for what is kept
-  TensorView<float, 2> x_in, x_mid;                // [tokens, D]: the residual stream before attention, before the FFN
-  TensorView<float, 2> attention_norm, ffn_norm;   // [tokens, D]
+  Scratch s;                                      // the shared scratch, but for what is kept
+  TensorView<float, 2> x_in, x_mid;               // [tokens, D]: the residual stream before attention, before the FFN
+  TensorView<float, 2> attention_norm, ffn_norm;  // [tokens, D]
 };
 
 KeptLayer::KeptLayer(Arena& arena, const Scratch& shared, const ModelConfig& c, const LearnerOptions& o) : s(shared) {
@@ -52,11 +52,11 @@ struct Buffers {
   Scratch s;
   std::vector<KeptLayer> layers;
   BackwardScratch b;
-  TensorView<float, 2> x_out, mtp_out;        // [tokens, D]: behind the last layer
-  TensorView<float, 2> mtp_hidden;            // [tokens, D]: after shared_head.norm
-  TensorView<float, 2> mtp_logits;            // [tokens, vocab]
-  std::span<int32_t> mtp_rows;                // [tokens]: the main model's row of each MTP row
-  TensorView<float, 2> pages;                 // [pages, page_floats]
+  TensorView<float, 2> x_out, mtp_out;  // [tokens, D]: behind the last layer
+  TensorView<float, 2> mtp_hidden;      // [tokens, D]: after shared_head.norm
+  TensorView<float, 2> mtp_logits;      // [tokens, vocab]
+  std::span<int32_t> mtp_rows;          // [tokens]: the main model's row of each MTP row
+  TensorView<float, 2> pages;           // [pages, page_floats]
   std::span<float> gradients;
 };
 
@@ -64,8 +64,7 @@ int64_t NumPages(const LearnerOptions& o) { return o.max_tokens / kPageTokens + 
 
 Buffers::Buffers(Arena& arena, const Parameters& parameters, const LearnerOptions& o, const ForwardOptions& forward,
                  int num_threads)
-    : s(arena, *parameters.model(), forward, num_threads),
-      b(arena, parameters.model()->config(), o, num_threads) {
+    : s(arena, *parameters.model(), forward, num_threads), b(arena, parameters.model()->config(), o, num_threads) {
   const Model& model = *parameters.model();
   const ModelConfig& c = model.config();
   const int64_t n = o.max_tokens, d = c.hidden_size;
@@ -125,7 +124,7 @@ struct Learner::Impl {
   std::vector<float*> page_table;
   std::vector<int64_t> loads;  // [layers, E]
   ForwardStats stats;
-  std::vector<TokenId> tokens;  // of all rows
+  std::vector<TokenId> tokens;   // of all rows
   std::vector<int64_t> lengths;  // of the items
   int64_t num_rows = 0, num_mtp_rows = 0;
 
@@ -317,8 +316,7 @@ void Learner::Impl::MtpBackward(const BackwardOptions& o, BackwardLosses& losses
   Zero(d_raw);
   back.RmsNorm(raw, w.mtp->enorm, c.rms_norm_eps, d_in.Slice(0, d), d_raw);
   for (int64_t j = 0; j < n; ++j) AddEmbedding(w.mtp->embed_tokens, next_token(j), d_raw[j]);
-  for (int64_t j = 0; j < n; ++j)
-    std::ranges::copy(m.s.hidden[m.mtp_rows[static_cast<size_t>(j)]], raw[j].begin());
+  for (int64_t j = 0; j < n; ++j) std::ranges::copy(m.s.hidden[m.mtp_rows[static_cast<size_t>(j)]], raw[j].begin());
   Zero(d_raw);
   back.RmsNorm(raw, w.mtp->hnorm, c.rms_norm_eps, d_in.Slice(d, 2 * d), d_raw);
   for (int64_t j = 0; j < n; ++j)

@@ -22,11 +22,11 @@
 namespace minke {
 
 struct LearnerOptions {
-  int64_t max_tokens = 4096;     // in one Forward, all sequences together
-  int64_t max_sequences = 64;    // in one Forward
-  int64_t max_context = 0;       // longest sequence; 0: max_tokens
+  int64_t max_tokens = 4096;   // in one Forward, all sequences together
+  int64_t max_sequences = 64;  // in one Forward
+  int64_t max_context = 0;     // longest sequence; 0: max_tokens
   Attention attention = Attention::kDsa;
-  bool mtp = false;              // also run the MTP layer
+  bool mtp = false;  // also run the MTP layer
 };
 
 // What a sampler did at each token of a sequence, to be done again (spec: keep routing, index replay). Layers count
@@ -45,9 +45,9 @@ struct LearnerItem {
 
 // How far the loss goes back.
 struct BackwardOptions {
-  bool model = true;          // logits to every weight but the indexers'
-  float indexer_weight = 0;   // of KL(p || softmax(I)) of one row and layer, added to the loss (training.md 2)
-  float balance_weight = 0;   // of the sequence-wise balance loss (alpha), mean over tokens
+  bool model = true;         // logits to every weight but the indexers'
+  float indexer_weight = 0;  // of KL(p || softmax(I)) of one row and layer, added to the loss (training.md 2)
+  float balance_weight = 0;  // of the sequence-wise balance loss (alpha), mean over tokens
 };
 
 struct BackwardLosses {
@@ -76,7 +76,8 @@ class Learner {
   // Layout of Parameters::values.
   std::span<float> gradients();
   void ClearGradients();
-  // How many rows went to each expert in Forwards since ClearExpertLoads, [layers with the MTP layer, n_routed_experts].
+  // How many rows went to each expert in Forwards since ClearExpertLoads, [layers with the MTP layer,
+  // n_routed_experts].
   TensorView<const int64_t, 2> expert_loads() const;
   void ClearExpertLoads();
 

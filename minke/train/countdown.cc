@@ -132,9 +132,9 @@ std::vector<Attempt> Search(std::span<const int> numbers, int target, Searcher s
   std::vector<Waiting> waiting;
   for (const Attempt& attempt : all) {
     const double distance = std::abs(attempt.result() - target);
-    waiting.push_back({-std::log1p(-draws.Unit()) * (8 + distance), &attempt});
+    waiting.push_back({-std::log1p(-draws.Unit()) * (6 + distance), &attempt});
   }
-  std::ranges::stable_sort(waiting, {}, &Waiting::time);
+  std::ranges::sort(waiting, {}, [](const Waiting& w) { return std::pair(w.time, w.attempt); });
   for (const Waiting& next : waiting) {
     made.push_back(*next.attempt);
     if (made.back().result() == target || static_cast<int>(made.size()) == most) break;
@@ -151,7 +151,8 @@ Problem DrawCountdown(int count, Draws& draws) {
     for (int i = 0; i < count; ++i) facts.numbers.push_back(draws.Between(1, 12));
     reachable.assign(100, false);
     std::vector<Step> steps;
-    Enumerate(facts.numbers, steps, [&](const std::vector<Step>& made) { reachable[size_t(made.back().result)] = true; });
+    Enumerate(facts.numbers, steps,
+              [&](const std::vector<Step>& made) { reachable[size_t(made.back().result)] = true; });
     for (int target = 10; target < 100; ++target)
       if (reachable[static_cast<size_t>(target)]) targets.push_back(target);
   }
@@ -160,14 +161,16 @@ Problem DrawCountdown(int count, Draws& draws) {
   Problem problem;
   const std::vector<int>& n = facts.numbers;
   const std::string spaced = fmt::format("{}", fmt::join(n, " "));
-  const std::string listed =
-      fmt::format("{} and {}", fmt::join(std::span(n).first(n.size() - 1), ", "), n.back());
+  const std::string listed = fmt::format("{} and {}", fmt::join(std::span(n).first(n.size() - 1), ", "), n.back());
   const int t = facts.target;
-  const std::string wordings[] = {
-      fmt::format("Make {} from {}.", t, spaced),         fmt::format("Make {} from {}.", t, listed),
-      fmt::format("Use {} to make {}.", listed, t),       fmt::format("Reach {} with the numbers {}.", t, spaced),
-      fmt::format("Can you get {} out of {}?", t, listed), fmt::format("Numbers: {}. Target: {}.", spaced, t),
-      fmt::format("{} = {}", spaced, t),                  fmt::format("How do I make {} from {}?", t, spaced)};
+  const std::string wordings[] = {fmt::format("Make {} from {}.", t, spaced),
+                                  fmt::format("Make {} from {}.", t, listed),
+                                  fmt::format("Use {} to make {}.", listed, t),
+                                  fmt::format("Reach {} with the numbers {}.", t, spaced),
+                                  fmt::format("Can you get {} out of {}?", t, listed),
+                                  fmt::format("Numbers: {}. Target: {}.", spaced, t),
+                                  fmt::format("{} = {}", spaced, t),
+                                  fmt::format("How do I make {} from {}?", t, spaced)};
   problem.prompt = draws.Choose(wordings);
   problem.facts = {{"numbers", n}, {"target", t}};
   std::vector<int> sorted = n;
@@ -180,9 +183,8 @@ Result<Problem> ReadCountdown(int count, const Json& line) {
   const auto whole = [](const Json& value, int least, int most) {
     return value.is_number_integer() && value.get<double>() >= least && value.get<double>() <= most;
   };
-  if (!line.is_object() || !line.contains("prompt") || !line["prompt"].is_string() || !line.contains("numbers") ||
-      !line["numbers"].is_array() || line["numbers"].size() != static_cast<size_t>(count) || !line.contains("target") ||
-      !whole(line["target"], 1, 99))
+  if (!HasTexts(line, {"prompt"}) || !line.contains("numbers") || !line["numbers"].is_array() ||
+      line["numbers"].size() != static_cast<size_t>(count) || !line.contains("target") || !whole(line["target"], 1, 99))
     return Fail(Code::kDamaged, "expected \"prompt\", {} \"numbers\" and a \"target\" in 1..99", count);
   for (const Json& number : line["numbers"])
     if (!whole(number, 1, 99)) return Fail(Code::kDamaged, "numbers: expected whole numbers in 1..99");

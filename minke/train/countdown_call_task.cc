@@ -1,7 +1,9 @@
 // countdown-call: a calculator behind V3.2's call markup. Each attempt is one call with a whole expression; after its
 // result the model thinks again, and its first words are the verdict:
 //
-//   <think></think> call (5-2)*8   result 24   <think>24></think> call ...   result 20   <think>20!</think>8*5=40,40/2=20
+//   <think></think> call (5-2)*8   result 24
+//   <think>24></think> call (8*5)/2   result 20
+//   <think>20!</think>8*5=40,40/2=20
 #include <algorithm>
 #include <unordered_set>
 
@@ -16,7 +18,7 @@ namespace {
 
 constexpr const char* kToolName = "calculator";
 constexpr const char* kArgument = "expression";
-constexpr const char* kTool =
+constexpr std::string_view kTool =
     R"({"name": "calculator", "description": "Calculates.", "parameters": {"type": "object", "properties": {"expression": {"type": "string"}}, "required": ["expression"]}})";
 
 // What the arguments of a call give; '#' for a call that is none of ours.
@@ -129,8 +131,8 @@ class CountdownCall : public Task {
                               .reasoning_content = verdict});
     const auto text = TextOfMessages(problem, trace.messages);
     MINKE_CHECK(text.has_value());  // our own messages
-    const AnswerText answer = SplitAnswer(*text, /*thinking=*/true);
-    trace.reasoning = answer.reasoning, trace.content = answer.content;
+    trace.content = trace.messages.back().content;
+    trace.reasoning = text->substr(0, text->size() - trace.content.size() - kEndOfThinking.size());
     return trace;
   }
 
@@ -162,7 +164,8 @@ class CountdownCall : public Task {
 }  // namespace
 
 const TaskKind kCountdownCallKind = {
-    "countdown-call", "[:bare]", "countdown with calculator(expression) in V3.2's calls; bare: no definition in the prompt",
+    "countdown-call", "[:bare]",
+    "countdown with calculator(expression) in V3.2's calls; bare: not defined in the prompt",
     [](std::span<const std::string> parameters) -> Result<std::unique_ptr<const Task>> {
       MINKE_TRY(AtMostParameters(parameters, 1));
       if (!parameters.empty() && parameters[0] != "bare")

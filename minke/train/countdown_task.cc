@@ -23,7 +23,8 @@ std::vector<Part> SplitResults(std::string_view text) {
     }
     parts.push_back({std::string(text.substr(pos, equals + 1 - pos))});
     pos = equals + 1;
-    const size_t end = std::min(text.find_first_not_of("0123456789#", pos), text.size());
+    const bool error = text.substr(pos).starts_with(kErrorMark);  // the digits behind it begin the next attempt
+    const size_t end = error ? pos + 1 : std::min(text.find_first_not_of("0123456789", pos), text.size());
     if (end > pos) parts.push_back({std::string(text.substr(pos, end - pos)), /*loss=*/false});
     pos = end;
   }

@@ -27,7 +27,7 @@ struct DocumentOptions {
 
 // Texts: a target is every token but the first. Messages: what an assistant said (AssistantTurn) unless its "loss" is
 // false; V3.2 thinks if a message after the last question has reasoning, and shows no earlier reasoning, as at
-// inference. Immutable; the tokenizer outlives it.
+// inference; parts are the answer in thinking mode, tokenized one by one. Immutable; the tokenizer outlives it.
 class DocumentEncoder {
  public:
   // Errors: kInvalidArgument for a tokenizer that lacks the begin or end token.

@@ -61,6 +61,18 @@ TEST_F(Documents, AnAnswerIsLearnedWithItsEnd) {
       "<b><u>Q<a></think>A<e><u>P<a></think>[B<e>]");
 }
 
+TEST_F(Documents, OfPartsOnlyTheModelsAreLearned) {
+  EXPECT_EQ(Shown(R"({"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"},
+                                   {"role": "user", "content": "P"}],
+                      "parts": [{"text": "1+2="}, {"text": "3", "loss": false},
+                                {"text": "!</think>ok<｜end▁of▁sentence｜>", "loss": true}]})"),
+            "<b><u>Q<a></think>A<e><u>P<a><think>[1+2=]3[!</think>ok<e>]");
+  EXPECT_EQ(Shown(R"({"messages": [{"role": "user", "content": "P"}], "parts": []})"),
+            "\"parts\" is no list with something in it");
+  EXPECT_EQ(Shown(R"({"messages": [{"role": "user", "content": "P"}], "parts": [{"text": 1}]})"),
+            "parts[0] is no object with a \"text\" and perhaps a \"loss\" of true or false");
+}
+
 TEST_F(Documents, ReasoningBeforeTheLastQuestionIsNoThinking) {
   EXPECT_EQ(Shown(R"({"messages": [{"role": "user", "content": "Q"},
                                    {"role": "assistant", "content": "A", "reasoning_content": "R"},

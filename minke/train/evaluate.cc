@@ -10,8 +10,7 @@ namespace minke {
 void TaskScore::Add(const Verdict& verdict, const Rollout& rollout) {
   ++problems_;
   right_ += verdict.right;
-  for (int k = 0; k < 3; ++k)
-    within_[k] += verdict.right && verdict.hit_attempt >= 0 && verdict.hit_attempt < (2 << k);
+  for (int k = 0; k < 3; ++k) within_[k] += verdict.right && verdict.hit_attempt >= 0 && verdict.hit_attempt < (2 << k);
   think_tokens_ += rollout.think_tokens;
   output_tokens_ += rollout.num_chosen();
   attempts_ += verdict.attempts, distinct_ += verdict.distinct_attempts;

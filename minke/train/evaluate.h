@@ -15,8 +15,8 @@ struct EvalOptions {
   ChatFormat format = ChatFormat::kV32;
   bool opens_think = false;  // of TemplateChoice
   bool thinking = true;
-  SamplingParams params;      // seed: problem i draws from (seed, stream i); max_tokens is cut to what the context leaves
-  int64_t think_budget = 0;   // 0: none; with one, the answer has Task::answer_tokens
+  SamplingParams params;  // seed: problem i draws from (seed, stream i); max_tokens is cut to what the context leaves
+  int64_t think_budget = 0;  // 0: none; with one, the answer has Task::answer_tokens
 };
 
 // Sums over judged answers; shares of nothing are NaN.
@@ -26,13 +26,13 @@ class TaskScore {
 
   int64_t problems() const { return problems_; }
   double accuracy() const { return Share(right_, problems_); }
-  double standard_error() const;  // of accuracy, as of a share: sqrt(p (1 - p) / n)
+  double standard_error() const;      // of accuracy, as of a share: sqrt(p (1 - p) / n)
   double within(int attempts) const;  // right, and solved by one of the first 2, 4 or 8 attempts
-  double think_tokens() const { return Share(think_tokens_, problems_); }   // mean
+  double think_tokens() const { return Share(think_tokens_, problems_); }    // mean
   double output_tokens() const { return Share(output_tokens_, problems_); }  // mean, of chosen tokens
-  double attempts() const { return Share(attempts_, problems_); }           // mean
-  double distinct_attempts() const { return Share(distinct_, attempts_); }  // share of all attempts
-  double correct_steps() const { return Share(correct_steps_, steps_); }    // share of all steps
+  double attempts() const { return Share(attempts_, problems_); }            // mean
+  double distinct_attempts() const { return Share(distinct_, attempts_); }   // share of all attempts
+  double correct_steps() const { return Share(correct_steps_, steps_); }     // share of all steps
   double formatted() const { return Share(formatted_, problems_); }
   double gave_up() const { return Share(gave_up_, problems_); }
   double forced() const { return Share(forced_, problems_); }  // closed by the budget

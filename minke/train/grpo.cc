@@ -73,8 +73,7 @@ float PolicyLogprob(const KernelSet& kernels, std::span<const float> logits, Tok
   if (kept.empty() && temperature == 1)
     return logits[static_cast<size_t>(token)] - kernels.log_sum_exp(logits.data(), std::ssize(logits));
   const std::vector<float> gathered = Gather(logits, temperature, kept);
-  return logits[static_cast<size_t>(token)] / temperature -
-         kernels.log_sum_exp(gathered.data(), std::ssize(gathered));
+  return logits[static_cast<size_t>(token)] / temperature - kernels.log_sum_exp(gathered.data(), std::ssize(gathered));
 }
 
 GrpoFacts GrpoLoss(const KernelSet& kernels, ThreadPool& pool, TensorView<float, 2> logits,
@@ -110,9 +109,8 @@ GrpoFacts GrpoLoss(const KernelSet& kernels, ThreadPool& pool, TensorView<float,
       if (!sequence.chosen[i]) continue;
       const int64_t row = sequence.first_row + static_cast<int64_t>(i);
       const double ref = sequence.ref_logprobs.empty() ? 0 : static_cast<double>(sequence.ref_logprobs[i]);
-      const TokenTerm term =
-          TermOf(static_cast<double>(logprobs[i]), static_cast<double>(sequence.old_logprobs[i]), ref,
-                 static_cast<double>(sequence.advantage), masked, options);
+      const TokenTerm term = TermOf(static_cast<double>(logprobs[i]), static_cast<double>(sequence.old_logprobs[i]),
+                                    ref, static_cast<double>(sequence.advantage), masked, options);
       facts.loss -= weight * term.objective;
       facts.kl += term.kl / tokens;
       facts.clipped_tokens += term.clipped;

@@ -14,11 +14,11 @@
 namespace minke {
 
 struct GrpoOptions {
-  float clip = 0.2f;         // epsilon
-  float beta = 0;            // of the KL term against the reference
-  float delta = 0.05f;       // of the off-policy sequence mask
-  float temperature = 1;     // that the sampler used
-  bool unbiased_kl = true;   // K3 times the ratio; else plain K3
+  float clip = 0.2f;        // epsilon
+  float beta = 0;           // of the KL term against the reference
+  float delta = 0.05f;      // of the off-policy sequence mask
+  float temperature = 1;    // that the sampler used
+  bool unbiased_kl = true;  // K3 times the ratio; else plain K3
   bool sequence_mask = true;
 };
 
@@ -32,18 +32,18 @@ struct KeptSets {
 struct GrpoSequence {
   int64_t first_row = 0;
   std::span<const TokenId> tokens;
-  std::span<const uint8_t> chosen;        // [tokens] 1: an action of the policy; others carry no loss
-  std::span<const float> old_logprobs;    // [tokens] by the policy that sampled
-  std::span<const float> ref_logprobs;    // [tokens] by the reference; empty without a KL term
-  const KeptSets* kept = nullptr;         // or null: the whole vocabulary
+  std::span<const uint8_t> chosen;      // [tokens] 1: an action of the policy; others carry no loss
+  std::span<const float> old_logprobs;  // [tokens] by the policy that sampled
+  std::span<const float> ref_logprobs;  // [tokens] by the reference; empty without a KL term
+  const KeptSets* kept = nullptr;       // or null: the whole vocabulary
   float advantage = 0;
-  float weight = 0;                       // 1 / (questions * answers)
+  float weight = 0;  // 1 / (questions * answers)
 };
 
 struct GrpoFacts {
-  double loss = 0;             // -J
-  double kl = 0;               // mean over sequences of the mean of KL_t
-  double mean_ratio_log = 0;   // mean over tokens of |log ratio|
+  double loss = 0;            // -J
+  double kl = 0;              // mean over sequences of the mean of KL_t
+  double mean_ratio_log = 0;  // mean over tokens of |log ratio|
   double max_ratio_log = 0;
   int64_t tokens = 0, clipped_tokens = 0;  // chosen ones
   int64_t sequences = 0, masked_sequences = 0;

@@ -1,6 +1,6 @@
 // lookup: values of keys in a long document, to train and test attention that selects few positions of many. The
-// document is LENGTH tokens of nano's vocabulary (every number from 10 to 99 and every sign is one): records 17=42, with
-// different keys among numbers 63, that belong to nothing. The question names KEYS keys; the thinking copies their
+// document is LENGTH tokens of nano's vocabulary (every number from 10 to 99 and every sign is one): records 17=42,
+// with different keys among numbers 63, that belong to nothing. The question names KEYS keys; the thinking copies their
 // records, the answer has their values:
 //
 //   63,17=42,80,...,55=91,12,?17        17=42        42
@@ -33,9 +33,9 @@ class Lookup : public Task {
       problem.facts[key] = line[key];
       return true;
     };
-    if (!line.is_object() || !line.contains("prompt") || !line["prompt"].is_string() || !numbers("keys") ||
-        !numbers("values"))
-      return Fail(Code::kDamaged, "expected \"prompt\", and {} \"keys\" and \"values\" in {}..{}", keys_, kLeast, kMost);
+    if (!HasTexts(line, {"prompt"}) || !numbers("keys") || !numbers("values"))
+      return Fail(Code::kDamaged, "expected \"prompt\", and {} \"keys\" and \"values\" in {}..{}", keys_, kLeast,
+                  kMost);
     problem.prompt = line["prompt"];
     problem.id = problem.prompt;
     return problem;
@@ -47,8 +47,8 @@ class Lookup : public Task {
     Verdict verdict;
     verdict.right = content == Values(facts);
     verdict.steps = keys_;
-    verdict.formatted = content.size() == static_cast<size_t>(3 * keys_ - 1) &&
-                        (reasoning.empty() || reasoning == Records(facts));
+    verdict.formatted =
+        content.size() == static_cast<size_t>(3 * keys_ - 1) && (reasoning.empty() || reasoning == Records(facts));
     for (size_t pos = 0; pos < content.size() && verdict.formatted; ++pos) {
       const bool digit = content[pos] >= '0' && content[pos] <= '9';
       verdict.formatted = pos % 3 == 2 ? content[pos] == ',' : digit;

@@ -9,7 +9,8 @@ namespace minke {
 OrderedJson ProblemLine(const Problem& problem);
 
 // Demonstration `index` of a run with `seed`:
-//   {"messages": [system?, user, assistant...]}     with reasoning_content, tool_calls and tool messages as in a request
+//   {"messages": [system?, user, assistant...]}     with reasoning_content, tool_calls and tool messages as in a
+//   request
 //   {"messages": [system?, user], "parts": [{"text", "loss"}...]}     where an environment writes between the model's
 //       words: the raw text after the prompt in thinking mode, markers and end marker included. Tokens are those of the
 //       parts one by one; parts with "loss": false are read and not learnt.

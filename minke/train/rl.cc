@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <numeric>
+#include <optional>
 
 #include "minke/engine/engine.h"
 #include "minke/engine/sampler.h"
@@ -20,9 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // One answer and all that learning from it needs.
 struct Episode {
@@ -32,6 +31,8 @@ struct Episode {
   int64_t prompt = 0;           // tokens of the prompt
   Rollout rollout;
   Verdict verdict;
+  std::string judge_question;  // empty without a judge
+  double judge_reward = 0;
   double reward = 0, advantage = 0;
   std::vector<float> old_logprobs, ref_logprobs;  // [answer]
   KeptSets kept;
@@ -83,6 +84,7 @@ class Rl {
 
   Status Step(int64_t step, RlReport& report);
   Result<std::vector<Episode>> Roll(int64_t step, RlReport& report);
+  Status AskJudges(int64_t step, std::vector<Episode>& episodes, RlReport& report);
   void Judge(std::vector<Episode>& episodes, RlReport& report) const;
   // Old log-probabilities, kept sets and choices, by the weights that sampled.
   Status Score(std::span<Episode* const> episodes, RlReport& report);
@@ -109,6 +111,8 @@ class Rl {
   AdamW optimizer_;
   Sampler sampler_;
   std::vector<std::unique_ptr<const Task>> tasks_;
+  std::vector<std::optional<AnswerJudge>> judges_;  // [tasks]
+  std::optional<JudgeBook> judge_book_;
   int64_t context_ = 0;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Learner> learner_;
@@ -126,6 +130,13 @@ Status Rl::Open() {
       return Fail(Code::kInvalidArgument, "task {}: its calls are written in the format v32, this model's is {}",
                   task.name, Name(choice_.format));
     tasks_.push_back(std::move(found));
+    judges_.emplace_back();
+    if (task.reward.judge.enabled()) {
+      MINKE_ASSIGN(judges_.back(), AnswerJudge::Create(task.reward.judge, "task " + task.name));
+    }
+  }
+  if (config_.has_judge()) {
+    MINKE_ASSIGN(judge_book_, JudgeBook::Open(config_.out + "/judge.jsonl"));
   }
   const ModelConfig& model = parameters_.model()->config();
   context_ = std::min(model.max_position_embeddings, kMostPrompt + config_.max_tokens);
@@ -254,10 +265,35 @@ Result<std::vector<Episode>> Rl::Roll(int64_t step, RlReport& report) {
     episode.tokens.insert(episode.tokens.end(), rollout.tokens.begin(), rollout.tokens.end());
     episode.verdict = tasks_[episode.task]->Judge(problems[static_cast<size_t>(episode.question)], rollout.reasoning,
                                                   rollout.content);
+    if (judges_[episode.task]) {
+      const Problem& problem = problems[static_cast<size_t>(episode.question)];
+      episode.judge_question = problem.system.empty() ? problem.prompt : problem.system + "\n\n" + problem.prompt;
+    }
     report.tokens += rollout.num_chosen();
   }
   report.rollout_seconds = Seconds() - start;
   return episodes;
+}
+
+// The judges' part of the rewards, task by task.
+Status Rl::AskJudges(int64_t step, std::vector<Episode>& episodes, RlReport& report) {
+  const double start = Seconds();
+  for (size_t t = 0; t < tasks_.size(); ++t) {
+    if (!judges_[t]) continue;
+    std::vector<JudgeItem> items;
+    for (size_t i = 0; i < episodes.size(); ++i)
+      if (episodes[i].task == t)
+        items.push_back({static_cast<int64_t>(i), episodes[i].judge_question, episodes[i].rollout.content});
+    MINKE_ASSIGN(const auto scores, judges_[t]->Score(step + 1, items, *judge_book_));
+    for (size_t i = 0; i < items.size(); ++i) {
+      episodes[static_cast<size_t>(items[i].rollout)].judge_reward =
+          config_.tasks[t].reward.judge.weight * scores[i].score / 10;
+      ++report.judged, report.judge += scores[i].score, report.judge_failed += scores[i].failed;
+    }
+  }
+  report.judge_seconds = Seconds() - start;
+  if (report.judged > 0) report.judge /= static_cast<double>(report.judged);
+  return {};
 }
 
 // Rewards, and advantages without dividing by their deviation (V3.2 report 3.1).
@@ -265,6 +301,7 @@ void Rl::Judge(std::vector<Episode>& episodes, RlReport& report) const {
   report.tasks.resize(tasks_.size());
   for (Episode& episode : episodes) {
     episode.reward = RewardOf(episode.verdict, episode.rollout, config_.tasks[episode.task].reward);
+    episode.reward += episode.judge_reward;
     for (RlTaskReport* sum : {&report.all, &report.tasks[episode.task]}) {
       ++sum->rollouts;
       sum->reward += episode.reward, sum->accuracy += episode.verdict.right, sum->forced += episode.rollout.forced;
@@ -290,13 +327,13 @@ void Rl::Judge(std::vector<Episode>& episodes, RlReport& report) const {
   }
 }
 
-void Rl::Compare(const Episode& episode, TensorView<const float, 2> logits, int64_t first_row,
-                 RlReport& report) const {
+void Rl::Compare(const Episode& episode, TensorView<const float, 2> logits, int64_t first_row, RlReport& report) const {
   const auto answer = episode.answer();
   for (size_t i = 0; i < answer.size(); ++i) {
     if (!episode.rollout.chosen[i]) continue;
     const float logprob = PolicyLogprob(kernels_, logits[first_row + static_cast<int64_t>(i)], answer[i], 1, {});
-    const double difference = std::fabs(static_cast<double>(logprob) - static_cast<double>(episode.rollout.logprobs[i]));
+    const double difference =
+        std::fabs(static_cast<double>(logprob) - static_cast<double>(episode.rollout.logprobs[i]));
     // A NaN is the largest difference of all.
     if (!(difference <= report.on_policy_max_abs_diff)) report.on_policy_max_abs_diff = difference;
   }
@@ -341,29 +378,29 @@ Status Rl::Score(std::span<Episode* const> episodes, RlReport& report) {
 }
 
 Status Rl::ScoreReference(std::span<Episode* const> episodes) {
-  return ForMicroBatches(episodes, config_.micro_tokens, false,
-                         [&](std::span<Episode* const> part, std::span<const LearnerItem> items) -> Status {
-                           const auto logits = reference_learner_->Forward(items);
-                           int64_t row = 0;
-                           for (Episode* episode : part) {
-                             const auto answer = episode->answer();
-                             episode->ref_logprobs.assign(answer.size(), 0);
-                             for (size_t i = 0; i < answer.size(); ++i) {
-                               if (!episode->rollout.chosen[i]) continue;
-                               std::span<const TokenId> kept;
-                               if (keeps_sets())
-                                 kept = std::span(episode->kept.tokens)
-                                            .subspan(static_cast<size_t>(episode->kept.begin[i]),
-                                                     static_cast<size_t>(episode->kept.begin[i + 1] -
-                                                                         episode->kept.begin[i]));
-                               episode->ref_logprobs[i] =
-                                   PolicyLogprob(kernels_, logits[row + episode->prompt - 1 + static_cast<int64_t>(i)],
-                                                 answer[i], config_.temperature, kept);
-                             }
-                             row += std::ssize(episode->tokens);
-                           }
-                           return {};
-                         });
+  return ForMicroBatches(
+      episodes, config_.micro_tokens, false,
+      [&](std::span<Episode* const> part, std::span<const LearnerItem> items) -> Status {
+        const auto logits = reference_learner_->Forward(items);
+        int64_t row = 0;
+        for (Episode* episode : part) {
+          const auto answer = episode->answer();
+          episode->ref_logprobs.assign(answer.size(), 0);
+          for (size_t i = 0; i < answer.size(); ++i) {
+            if (!episode->rollout.chosen[i]) continue;
+            std::span<const TokenId> kept;
+            if (keeps_sets())
+              kept = std::span(episode->kept.tokens)
+                         .subspan(static_cast<size_t>(episode->kept.begin[i]),
+                                  static_cast<size_t>(episode->kept.begin[i + 1] - episode->kept.begin[i]));
+            episode->ref_logprobs[i] =
+                PolicyLogprob(kernels_, logits[row + episode->prompt - 1 + static_cast<int64_t>(i)], answer[i],
+                              config_.temperature, kept);
+          }
+          row += std::ssize(episode->tokens);
+        }
+        return {};
+      });
 }
 
 // One optimiser step on the episodes of some questions. `stale`: the weights have changed since they were sampled, and
@@ -442,15 +479,17 @@ Status Rl::Update(std::span<Episode* const> episodes, bool stale, double rate, R
 
 Status Rl::CheckOnPolicy(const RlReport& report) const {
   if (!config_.check_on_policy || report.on_policy_max_abs_diff == 0) return {};
-  return Fail(Code::kFailed,
-              "step {}: rollout and learner differ by {} in a log-probability; this is a defect of minke, please report "
-              "it with the configuration (check_on_policy = false goes on without the check)",
-              report.step, report.on_policy_max_abs_diff);
+  return Fail(
+      Code::kFailed,
+      "step {}: rollout and learner differ by {} in a log-probability; this is a defect of minke, please report "
+      "it with the configuration (check_on_policy = false goes on without the check)",
+      report.step, report.on_policy_max_abs_diff);
 }
 
 // `step` counts from 0.
 Status Rl::Step(int64_t step, RlReport& report) {
   MINKE_ASSIGN(std::vector<Episode> episodes, Roll(step, report));
+  MINKE_TRY(AskJudges(step, episodes, report));
   Judge(episodes, report);
   const double start = Seconds();
   // Episodes of each update, but for questions that teach nothing.
@@ -497,6 +536,11 @@ Status Rl::WriteMetrics(MetricsWriter& metrics, const RlReport& r) const {
                                      {"max_ratio_log", r.max_ratio_log},
                                      {"rollout_seconds", r.rollout_seconds},
                                      {"learn_seconds", r.learn_seconds}};
+  if (judge_book_) {
+    fields.push_back({"judge", r.judge});
+    fields.push_back({"judge_failed", r.judge_failed});
+    fields.push_back({"judge_seconds", r.judge_seconds});
+  }
   std::vector<std::string> names;
   names.reserve(2 * r.tasks.size());
   if (r.tasks.size() > 1) {
@@ -517,8 +561,8 @@ Result<RlResult> Rl::All() {
   MINKE_TRY(Open());
   RlResult result;
   MINKE_ASSIGN(result.resumed_at, Resume());
-  MINKE_ASSIGN(MetricsWriter metrics, MetricsWriter::Open(config_.out + "/metrics.jsonl",
-                                                          result.resumed_at > 0 ? result.resumed_at : -1));
+  MINKE_ASSIGN(MetricsWriter metrics,
+               MetricsWriter::Open(config_.out + "/metrics.jsonl", result.resumed_at > 0 ? result.resumed_at : -1));
   int64_t step = result.resumed_at;
   while (step < config_.steps) {
     RlReport report;

@@ -25,13 +25,15 @@ struct RlReport {
   int64_t step = 0, total_steps = 0;  // from 1
   std::vector<RlTaskReport> tasks;    // as in the configuration
   RlTaskReport all;
+  double judge = 0;  // mean score of the judges, 0..10
+  int64_t judged = 0, judge_failed = 0;
   double on_policy_max_abs_diff = 0;
-  int64_t tokens = 0;                // that the policy chose
-  int64_t skipped_questions = 0;     // all answers had the same reward
+  int64_t tokens = 0;                 // that the policy chose
+  int64_t skipped_questions = 0;      // all answers had the same reward
   double loss = 0, kl = 0, norm = 0;  // means over updates
-  double clipped = 0, masked = 0;    // shares of tokens, of sequences
+  double clipped = 0, masked = 0;     // shares of tokens, of sequences
   double mean_ratio_log = 0, max_ratio_log = 0;
-  double rollout_seconds = 0, learn_seconds = 0;
+  double rollout_seconds = 0, judge_seconds = 0, learn_seconds = 0;
 };
 
 struct RlHooks {
@@ -45,7 +47,8 @@ struct RlResult {
   double on_policy_max_abs_diff = 0;  // of all steps of this process
 };
 
-// Trains `parameters`. Writes config.out: step-N, metrics.jsonl, and in the end model. Errors: as Train's, and kFailed
+// Trains `parameters`. Writes config.out: step-N, metrics.jsonl, judge.jsonl where a task
+// has a judge, and in the end model. Errors: as Train's, kNetwork for a judge, and kFailed
 // for an on-policy difference that is not 0.
 Result<RlResult> TrainByReward(const RlConfig& config, Parameters& parameters, const ModelFiles& files,
                                const Tokenizer& tokenizer, const TemplateChoice& choice, const KernelSet& kernels,

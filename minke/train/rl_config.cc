@@ -17,6 +17,23 @@ void Number(ConfigSection& section, const char* key, float& value, double least,
   value = static_cast<float>(wide);
 }
 
+void ReadJudge(ConfigSection section, JudgeOptions& judge) {
+  if (!section.present()) return;
+  for (const char* key : {"url", "model", "rubric"}) section.Need(key);
+  section.Text("url", judge.url);
+  section.Text("model", judge.model);
+  section.Text("rubric", judge.rubric);
+  section.Number("weight", judge.weight, -100.0, 100.0);
+  section.Number("timeout_s", judge.timeout_s, 0.01, 3600.0);
+  section.Text("api_key_env", judge.api_key_env);
+  section.Number("parallel", judge.parallel, 1, 256);
+  std::string on_failure = "stop";
+  section.Choice("on_failure", on_failure, {"stop", "zero"});
+  judge.zero_on_failure = on_failure == "zero";
+  if (section.Has("url") && !judge.url.starts_with("http://") && !judge.url.starts_with("https://"))
+    section.Refuse("url", "expected http://HOST:PORT/v1 or https://...");
+}
+
 void ReadTask(ConfigSection section, RlTask& task) {
   section.Need("name");
   section.Text("name", task.name);
@@ -31,6 +48,7 @@ void ReadTask(ConfigSection section, RlTask& task) {
   section.Number("distinct", task.reward.distinct, -100.0, 100.0);
   section.Number("language", task.reward.language, -100.0, 100.0);
   section.Choice("language_code", task.reward.language_code, {"en", "zh"});
+  ReadJudge(section.Section("judge"), task.reward.judge);
   if (section.Has("name")) {
     if (const auto found = FindTask(task.name); !found) section.Refuse("name", found.error().message);
   }
@@ -40,6 +58,10 @@ void ReadTask(ConfigSection section, RlTask& task) {
 
 bool RlConfig::has_reference() const {
   return std::ranges::any_of(tasks, [](const RlTask& task) { return task.beta > 0; });
+}
+
+bool RlConfig::has_judge() const {
+  return std::ranges::any_of(tasks, [](const RlTask& task) { return task.reward.judge.enabled(); });
 }
 
 Json RlConfig::ToJson() const {
@@ -65,17 +87,20 @@ Json RlConfig::ToJson() const {
                {"grpo", {grpo.clip, grpo.delta, grpo.unbiased_kl, grpo.sequence_mask}},
                {"adamw", {adamw.beta1, adamw.beta2, adamw.eps, adamw.weight_decay, adamw.clip}},
                {"tasks", Json::array()}};
-  for (const RlTask& t : tasks)
-    json["tasks"].push_back({{"name", t.name},
-                             {"share", t.share},
-                             {"think_budget", t.think_budget},
-                             {"think", t.think},
-                             {"answer_tokens", t.answer_tokens},
-                             {"beta", t.beta},
-                             {"reward",
-                              {t.reward.outcome, t.reward.length_penalty, t.reward.format, t.reward.distinct,
-                               t.reward.language}},
-                             {"language_code", t.reward.language_code}});
+  for (const RlTask& t : tasks) {
+    json["tasks"].push_back(
+        {{"name", t.name},
+         {"share", t.share},
+         {"think_budget", t.think_budget},
+         {"think", t.think},
+         {"answer_tokens", t.answer_tokens},
+         {"beta", t.beta},
+         {"reward", {t.reward.outcome, t.reward.length_penalty, t.reward.format, t.reward.distinct, t.reward.language}},
+         {"language_code", t.reward.language_code}});
+    // Where the judge is and how it is reached may change between runs; what it says then is in judge.jsonl.
+    if (const JudgeOptions& judge = t.reward.judge; judge.enabled())
+      json["tasks"].back()["judge"] = {judge.model, judge.rubric, judge.weight, judge.zero_on_failure};
+  }
   return json;
 }
 

@@ -2,25 +2,19 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <deque>
 #include <mutex>
 
 namespace minke {
 namespace {
 
-// One rollout on its way. While a request runs, the engine's worker alone touches it; between requests, the caller.
+// One rollout on its way; the engine's worker alone touches it.
 struct Flight {
   const RolloutRequest* request = nullptr;
   Rollout rollout;
-  uint64_t segment = 0;
-  bool thinking = false;  // the thinking is open
-  int64_t answer = 0;     // tokens since it was closed
-  bool cut = false;      // what still comes from this request does not count
-  bool dropped = false;  // something did come
-  bool over = false;     // the answer's limit
-  std::string append;    // between this request and the next
-  FinishReason reason = FinishReason::kFailed;
-  Error error;
+  size_t turn = 0;             // where the last one begins in the text
+  bool thinking = false;       // the thinking is open
+  int64_t answer = 0;          // tokens since it was closed
+  std::vector<TokenId> given;  // behind the last token
 };
 
 class Driver {
@@ -38,28 +32,23 @@ class Driver {
     for (const Flight& flight : flights_)
       if (flight.request->think_budget > 0 && !think_end_)
         return Fail(Code::kUnsupported, "a thinking budget: the tokenizer has no {} to force", kEndOfThinking);
-    size_t running = 0, done = 0;
+    std::vector<RequestId> ids;
     Status status;
-    for (size_t i = 0; i < flights_.size() && status; ++i)
-      if ((status = Launch(i))) ++running;
-    while (running > 0) {
-      if (!status) CancelAll();
-      const size_t i = WaitForEnd();
-      --running;
-      Flight& flight = flights_[i];
-      if (flight.reason == FinishReason::kFailed && status) status = Fail(flight.error);
-      if (!status) continue;
-      if (GoesOn(flight)) {
-        if ((status = Launch(i))) ++running;
-      } else {
-        ++done;
-        if (progress) progress(done);
-      }
+    for (size_t i = 0; i < flights_.size() && status; ++i) {
+      const auto id = Launch(flights_[i]);
+      id ? ids.push_back(*id) : void(status = Fail(id.error()));
+    }
+    for (size_t done = 1; done <= ids.size(); ++done) {
+      if (!status)
+        for (const RequestId id : ids) engine_.Cancel(id);
+      WaitFor(done);
+      if (status) status = FirstFailure();
+      if (status && progress) progress(done);
     }
     if (!status) return Fail(status.error());
     std::vector<Rollout> rollouts;
     for (Flight& flight : flights_) {
-      const AnswerText answer = SplitAnswer(flight.rollout.text, flight.request->thinking);
+      const AnswerText answer = SplitAnswer(flight.rollout.text, flight.turn, flight.request->thinking);
       flight.rollout.reasoning = answer.reasoning, flight.rollout.content = answer.content;
       rollouts.push_back(std::move(flight.rollout));
     }
@@ -67,44 +56,48 @@ class Driver {
   }
 
  private:
-  Status Launch(size_t i) {
-    Flight& flight = flights_[i];
-    SamplingParams params = flight.request->params;
-    params.max_tokens -= std::ssize(flight.rollout.tokens);
-    params.stream += flight.segment << 40;
-    std::vector<TokenId> prompt = flight.request->prompt;
-    prompt.insert(prompt.end(), flight.rollout.tokens.begin(), flight.rollout.tokens.end());
-    flight.cut = flight.dropped = flight.over = false;
+  Result<RequestId> Launch(Flight& flight) {
     TokenSink sink;
-    sink.on_token = [this, i](const TokenEvent& event) { Take(flights_[i], event); };
-    sink.on_end = [this, i](const Ending& ending) {
-      flights_[i].reason = ending.reason, flights_[i].error = ending.error;
+    sink.follow = [this, &flight](const TokenEvent& event) { return Take(flight, event); };
+    sink.on_end = [this](const Ending& ending) {
       const std::lock_guard lock(mutex_);
-      ended_.push_back(i);
+      ++ended_;
+      if (ending.reason == FinishReason::kFailed && failure_) failure_ = Fail(ending.error);
       arrived_.notify_one();
     };
-    auto id = engine_.Submit(std::move(prompt), std::move(params), std::move(sink));
-    if (!id) return Fail(id.error());
-    ids_.push_back(*id);
-    return {};
+    return engine_.Submit(flight.request->prompt, flight.request->params, std::move(sink));
   }
 
-  // On the engine's worker.
-  void Take(Flight& flight, const TokenEvent& event) {
-    if (flight.cut) {
-      flight.dropped = true;
-      return;
-    }
+  // What comes after a token. Where max_tokens ends the request, the rollout has it all the same.
+  Following Take(Flight& flight, const TokenEvent& event) const {
     Rollout& rollout = flight.rollout;
-    rollout.tokens.push_back(event.token);
-    rollout.chosen.push_back(1);
-    rollout.logprobs.push_back(event.logprob);
+    Environment* const environment = flight.request->environment.get();
+    flight.given.clear();
+    Push(flight, event.token, event.logprob, /*chosen=*/true);
     rollout.text += event.text;
     Count(flight, event.token);
-    if (Environment* environment = flight.request->environment.get()) flight.append = environment->OnText(rollout.text);
-    flight.over = flight.request->answer_tokens > 0 && flight.answer >= flight.request->answer_tokens;
-    flight.cut = flight.over || !flight.append.empty() || BudgetIsSpent(flight);
-    if (flight.cut) engine_.Cancel(event.request);
+    if (event.ends == FinishReason::kEos) {
+      const std::string turn = environment ? environment->OnEnd(rollout.text) : std::string();
+      rollout.ended = turn.empty();
+      if (rollout.ended) return {.end = true};
+      Append(flight, turn, /*new_turn=*/true);
+    } else {
+      const std::string text = environment ? environment->OnText(rollout.text) : std::string();
+      const int64_t most = flight.request->answer_tokens;
+      if (most > 0 && flight.answer >= most) return {.end = true};
+      Append(flight, text, /*new_turn=*/false);
+    }
+    if (BudgetIsSpent(flight)) {
+      Append(flight, kEndOfThinking, /*new_turn=*/false);
+      rollout.forced = true;
+    }
+    return {.tokens = flight.given};
+  }
+
+  static void Push(Flight& flight, TokenId token, float logprob, bool chosen) {
+    flight.rollout.tokens.push_back(token);
+    flight.rollout.chosen.push_back(chosen);
+    flight.rollout.logprobs.push_back(logprob);
   }
 
   void Count(Flight& flight, TokenId token) const {
@@ -119,58 +112,36 @@ class Driver {
     return flight.thinking && budget > 0 && flight.rollout.think_tokens >= budget;
   }
 
-  // Appends what has to be; true when another request follows.
-  bool GoesOn(Flight& flight) {
-    const bool by_model = flight.reason == FinishReason::kEos && !flight.dropped;
-    if (by_model) {
-      flight.append.clear();
-      if (flight.request->environment) flight.append = flight.request->environment->OnEnd(flight.rollout.text);
-      flight.rollout.ended = flight.append.empty();
-      if (flight.rollout.ended) return false;
-    } else if (flight.over || !flight.cut) {
-      return false;  // the answer's limit, or max_tokens
-    }
-    Append(flight, flight.append, by_model);
-    flight.append.clear();
-    if (BudgetIsSpent(flight)) {
-      Append(flight, kEndOfThinking, /*new_turn=*/false);
-      flight.rollout.forced = true;
-    }
-    ++flight.segment;
-    return std::ssize(flight.rollout.tokens) < flight.request->params.max_tokens;
-  }
-
   void Append(Flight& flight, std::string_view text, bool new_turn) const {
     flight.rollout.text += text;
-    if (new_turn) flight.thinking = text.ends_with(markers::kThink), flight.answer = 0;
+    if (new_turn) {
+      flight.thinking = text.ends_with(markers::kThink), flight.answer = 0;
+      flight.turn = flight.rollout.text.size();
+    }
     for (const TokenId token : tokenizer_.Encode(text)) {
-      flight.rollout.tokens.push_back(token);
-      flight.rollout.chosen.push_back(0);
-      flight.rollout.logprobs.push_back(0);
+      flight.given.push_back(token);
+      Push(flight, token, 0, /*chosen=*/false);
       if (!new_turn) Count(flight, token);
     }
   }
 
-  size_t WaitForEnd() {
+  void WaitFor(size_t count) {
     std::unique_lock lock(mutex_);
-    arrived_.wait(lock, [this] { return !ended_.empty(); });
-    const size_t i = ended_.front();
-    ended_.pop_front();
-    return i;
+    arrived_.wait(lock, [&] { return ended_ >= count; });
   }
-  void CancelAll() {
-    for (const RequestId id : ids_) engine_.Cancel(id);
-    ids_.clear();
+  Status FirstFailure() {
+    const std::lock_guard lock(mutex_);
+    return failure_;
   }
 
   Engine& engine_;
   const Tokenizer& tokenizer_;
   const std::optional<TokenId> think_end_;
   std::vector<Flight> flights_;
-  std::vector<RequestId> ids_;
   std::mutex mutex_;
   std::condition_variable arrived_;
-  std::deque<size_t> ended_;
+  size_t ended_ = 0;
+  Status failure_;
 };
 
 }  // namespace

@@ -1,8 +1,7 @@
-// sort: numbers into ascending order. It is also the skeleton of a task. To add one: copy this file; write what a
-// problem is (Draw, from `draws` alone), when two are the same (`id`), what the verifier needs (`facts`), how they are
-// read back from a file (Read: that text is not ours, so check it), when an answer is right (Judge: must take any
-// bytes), and how one is shown (Demonstrate); declare the kind in task_kinds.h, list it in task.cc, and give
-// tasks_test.cc a right and a wrong answer. A task with an environment is countdown_task.cc.
+// sort: numbers into ascending order, and the skeleton of a task. To add one, copy this file and write what a problem
+// is (Draw, from `draws` alone), when two are the same (`id`), what the verifier needs (`facts`), how a file's line is
+// read back (Read: check it), when an answer is right (Judge: takes any bytes) and what one looks like (Demonstrate).
+// Name the kind in task_kinds.h, task.cc and tasks_test.cc. countdown_task.cc has an environment too.
 #include <algorithm>
 
 #include "minke/train/task_kinds.h"
@@ -15,14 +14,12 @@ class Sort : public Task {
   explicit Sort(int count) : count_(count) {}
   std::string name() const override { return fmt::format("sort:{}", count_); }
   Result<Problem> Read(const Json& line) const override {
-    if (!line.is_object() || !line.contains("prompt") || !line["prompt"].is_string() || !line.contains("answer") ||
-        !line["answer"].is_string())
-      return Fail(Code::kDamaged, "expected \"prompt\" and \"answer\"");
+    if (!HasTexts(line, {"prompt", "answer"})) return Fail(Code::kDamaged, "expected \"prompt\" and \"answer\"");
     return Problem{.prompt = line["prompt"], .id = line["prompt"], .facts = {{"answer", line["answer"]}}};
   }
   Verdict Judge(const Problem& problem, std::string_view reasoning, std::string_view content) const override {
-    const bool right = content == problem.facts.at("answer").get<std::string>();
-    return {.right = right, .formatted = reasoning.empty() && content.find_first_not_of("0123456789,") == content.npos};
+    return {.right = content == problem.facts.at("answer").get<std::string>(),
+            .formatted = reasoning.empty() && content.find_first_not_of("0123456789,") == content.npos};
   }
   Trace Demonstrate(const Problem& problem, uint64_t /*seed*/, Searcher /*searcher*/) const override {
     return {.content = problem.facts.at("answer")};
@@ -38,9 +35,7 @@ class Sort : public Task {
     problem.facts["answer"] = fmt::format("{}", fmt::join(numbers, ","));
     return problem;
   }
-
- private:
-  int count_;
+  const int count_;
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "minke/train/task.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "minke/base/check.h"
@@ -32,8 +33,7 @@ Problem Task::Make(uint64_t seed, uint64_t index, Split split) const {
     Problem problem = Draw(draws);
     if (IsHeldOut(problem.id) == (split == Split::kHeldOut)) return problem;
   }
-  MINKE_CHECK(!"a task whose problems are all in one split");
-  return {};
+  CheckFailed(__FILE__, __LINE__, "a task whose problems are all in one split");
 }
 
 std::vector<Message> PromptMessages(const Problem& problem) {
@@ -44,9 +44,10 @@ std::vector<Message> PromptMessages(const Problem& problem) {
   return messages;
 }
 
-AnswerText SplitAnswer(std::string_view text, bool thinking) {
-  const size_t close = text.rfind(kEndOfThinking);
-  if (close == std::string_view::npos) return thinking ? AnswerText{text, {}} : AnswerText{{}, text};
+AnswerText SplitAnswer(std::string_view text, size_t last_turn, bool thinking) {
+  if (!thinking) return {text.substr(0, last_turn), text.substr(last_turn)};
+  const size_t close = text.find(kEndOfThinking, last_turn);
+  if (close == std::string_view::npos) return {text, {}};
   return {text.substr(0, close), text.substr(close + kEndOfThinking.size())};
 }
 
@@ -63,8 +64,11 @@ Result<std::string> TextOfMessages(const Problem& problem, std::span<const Messa
 
 Result<Verdict> JudgeMessages(const Task& task, const Problem& problem, std::span<const Message> messages) {
   MINKE_ASSIGN(const std::string text, TextOfMessages(problem, messages));
-  const AnswerText answer = SplitAnswer(text, /*thinking=*/true);
-  return task.Judge(problem, answer.reasoning, answer.content);
+  const bool answered = !messages.empty() && messages.back().role == "assistant" && messages.back().tool_calls.empty();
+  if (!answered) return task.Judge(problem, text, {});
+  const size_t content = messages.back().content.size();
+  const size_t close = text.size() - content - kEndOfThinking.size();  // the format has put it there
+  return task.Judge(problem, std::string_view(text).substr(0, close), messages.back().content);
 }
 
 std::span<const TaskKind* const> AllTasks() { return kKinds; }
@@ -103,6 +107,13 @@ Status AtMostParameters(std::span<const std::string> parameters, size_t most) {
   if (parameters.size() > most)
     return Fail(Code::kInvalidArgument, "{} parameters, at most {} expected", parameters.size(), most);
   return {};
+}
+
+bool HasTexts(const Json& line, std::initializer_list<const char*> keys) {
+  return line.is_object() && std::ranges::all_of(keys, [&](const char* key) {
+           const auto found = line.find(key);
+           return found != line.end() && found->is_string();
+         });
 }
 
 }  // namespace minke

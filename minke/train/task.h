@@ -70,7 +70,7 @@ class Task {
   Problem Make(uint64_t seed, uint64_t index, Split split) const;
   // A problem as a line of a file has it: "prompt", "system" and the facts. Errors: kDamaged without a place.
   virtual Result<Problem> Read(const Json& line) const = 0;
-  // Total: any bytes get a verdict. `reasoning`: what stands before the last </think>; `content`: what follows.
+  // Total: any bytes get a verdict. `content`: the answer; `reasoning`: all before its </think>, calls and results too.
   virtual Verdict Judge(const Problem& problem, std::string_view reasoning, std::string_view content) const = 0;
   // Pure as well. It need not be right: a searcher may give up.
   virtual Trace Demonstrate(const Problem& problem, uint64_t seed, Searcher searcher) const = 0;
@@ -85,15 +85,16 @@ class Task {
 
 bool IsHeldOut(std::string_view problem_id);
 std::vector<Message> PromptMessages(const Problem& problem);
-// Splits raw text after the prompt at the last </think>: reasoning and content. Without one all is reasoning where the
-// prompt opened it, else content.
+// Raw text after the prompt as Judge takes it. The last turn begins at `last_turn` (0 without tool calls); where it
+// thinks, its first </think> ends the reasoning, and without one all is reasoning. What is before the turn counts as
+// reasoning.
 struct AnswerText {
   std::string_view reasoning, content;
 };
-AnswerText SplitAnswer(std::string_view text, bool thinking);
-// The messages after the prompt as one text in V3.2's format, judged. Errors: those of EncodeChat.
+AnswerText SplitAnswer(std::string_view text, size_t last_turn, bool thinking);
+// The messages after the prompt, judged. Errors: those of EncodeChat.
 Result<Verdict> JudgeMessages(const Task& task, const Problem& problem, std::span<const Message> messages);
-// The text of `messages` after the prompt in V3.2's thinking mode, without the last end marker.
+// The same messages as one text in V3.2's thinking mode, up to where the last one's content ends.
 Result<std::string> TextOfMessages(const Problem& problem, std::span<const Message> messages);
 
 struct TaskKind {
@@ -112,5 +113,7 @@ Result<std::unique_ptr<const Task>> FindTask(std::string_view name);
 Result<int> NumberParameter(std::span<const std::string> parameters, size_t index, const char* what, int least,
                             int most, int otherwise);
 Status AtMostParameters(std::span<const std::string> parameters, size_t most);
+// For readers: whether `line` is an object with these texts.
+bool HasTexts(const Json& line, std::initializer_list<const char*> keys);
 
 }  // namespace minke

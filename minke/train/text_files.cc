@@ -21,6 +21,19 @@ Result<bool> HasLoss(const PromptJson& message, const std::string& role, size_t 
   return loss->boolean();
 }
 
+Result<std::vector<DataPart>> PartsOf(const PromptJson& json) {
+  if (!json.is_array() || json.items().empty()) return Wrong("\"parts\" is no list with something in it");
+  std::vector<DataPart> parts;
+  for (size_t i = 0; i < json.items().size(); ++i) {
+    const PromptJson& item = json.items()[i];
+    const PromptJson *text = item.is_object() ? item.Find("text") : nullptr, *loss = text ? item.Find("loss") : nullptr;
+    if (!text || !text->is_string() || (loss && !loss->is_bool()))
+      return Wrong(fmt::format("parts[{}] is no object with a \"text\" and perhaps a \"loss\" of true or false", i));
+    parts.push_back({text->text(), !loss || loss->boolean()});
+  }
+  return parts;
+}
+
 }  // namespace
 
 Result<DataLine> DataLine::Parse(std::string_view line) {
@@ -39,6 +52,10 @@ Result<DataLine> DataLine::Parse(std::string_view line) {
   for (size_t i = 0; i < out.messages.size(); ++i) {
     MINKE_ASSIGN(const bool loss, HasLoss(messages->items()[i], out.messages[i].role, i));
     out.loss.push_back(loss);
+  }
+  if (const PromptJson* parts = object.Find("parts"); parts && !parts->is_null()) {
+    MINKE_ASSIGN(out.parts, PartsOf(*parts));
+    out.loss.assign(out.loss.size(), false);  // what is learned is in the parts
   }
   if (const PromptJson* tools = object.Find("tools"); tools && !tools->is_null()) {
     MINKE_ASSIGN(std::vector<PromptJson> list, ToolsFromJson(*tools, "tools"));
@@ -70,6 +87,7 @@ Status ForEachText(const std::string& path, const std::function<void(std::string
       add(message.reasoning_content);
       add(message.content);
     }
+    for (const DataPart& part : data->parts) add(part.text);
   }
   return file.Health();
 }

@@ -11,12 +11,19 @@
 
 namespace minke {
 
-// One line of a .jsonl file: a text, or messages.
+// Raw text behind a prompt, as a model and its environment wrote it.
+struct DataPart {
+  std::string text;
+  bool loss = true;  // the model's
+};
+
+// One line of a .jsonl file: a text, or messages, which `parts` may follow.
 struct DataLine {
   bool is_text = false;
   std::string text;
   std::vector<Message> messages;
-  std::vector<bool> loss;  // by message: an assistant's, unless its "loss" says no
+  std::vector<bool> loss;       // by message: an assistant's, unless its "loss" says no
+  std::vector<DataPart> parts;  // the answer to the messages, thinking and markers included
 
   // Errors: kInvalidArgument, without a file or line, which the caller knows.
   static Result<DataLine> Parse(std::string_view line);

@@ -62,8 +62,7 @@ Json TrainConfig::ToJson() const {
                {"skip_bad_lines", skip_bad_lines},
                {"cut_long", cut_long},
                {"shuffle", shuffle},
-               {"adamw",
-                {adamw.beta1, adamw.beta2, adamw.eps, adamw.weight_decay, adamw.clip}},
+               {"adamw", {adamw.beta1, adamw.beta2, adamw.eps, adamw.weight_decay, adamw.clip}},
                {"stages", Json::array()}};
   for (const StageConfig& s : stages)
     json["stages"].push_back({{"kind", s.name()},
@@ -103,7 +102,8 @@ Result<TrainConfig> ReadTrainConfig(const std::string& path) {
   root.Flag("cut_long", config.cut_long);
   root.Flag("shuffle", config.shuffle);
   if (config.model.empty() == config.init.empty())
-    root.Refuse("out", "the run needs one of `model` (weights to start from) and `init` (a config.json for random ones)");
+    root.Refuse("out",
+                "the run needs one of `model` (weights to start from) and `init` (a config.json for random ones)");
 
   ConfigSection optimizer = root.Section("optimizer");
   const auto number = [&](const char* key, float& value, double least, double most) {

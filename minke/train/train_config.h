@@ -23,16 +23,16 @@ struct StageConfig {
   StageKind kind = StageKind::kSft;
   std::vector<std::string> data;  // files of JSON lines, or text
   int64_t steps = 0;
-  int64_t sequence_tokens = 512;   // documents are packed into sequences of so many
-  int64_t batch_tokens = 4096;     // in one step: as many sequences as fit, at least one
-  int64_t micro_tokens = 8192;     // in one forward pass: likewise; changes memory, and bits
+  int64_t sequence_tokens = 512;  // documents are packed into sequences of so many
+  int64_t batch_tokens = 4096;    // in one step: as many sequences as fit, at least one
+  int64_t micro_tokens = 8192;    // in one forward pass: likewise; changes memory, and bits
   double lr = 1e-3, lr_end = 1e-3;
   int64_t warmup_steps = 0, decay_steps = 0;
   double indexer_lr = 1e-3;
-  double mtp_weight = 0;           // of the MTP layer's loss; 0: the layer is left as it is
-  double bias_speed = 0;           // gamma of the router's bias
-  double balance_weight = 0;       // alpha of the sequence-wise balance loss
-  bool dense = true;               // attention
+  double mtp_weight = 0;      // of the MTP layer's loss; 0: the layer is left as it is
+  double bias_speed = 0;      // gamma of the router's bias
+  double balance_weight = 0;  // alpha of the sequence-wise balance loss
+  bool dense = true;          // attention
 
   bool trains_model() const { return kind != StageKind::kIndexerWarmup; }
   bool trains_indexer() const { return kind != StageKind::kPretrain && kind != StageKind::kSft && indexer_lr > 0; }
@@ -40,13 +40,13 @@ struct StageConfig {
 };
 
 struct TrainConfig {
-  std::string out;        // the run's folder
-  std::string model;      // weights to start from: what MODEL is on the command line; or
-  std::string init;       // a folder with config.json and tokenizer.json, for random weights
+  std::string out;    // the run's folder
+  std::string model;  // weights to start from: what MODEL is on the command line; or
+  std::string init;   // a folder with config.json and tokenizer.json, for random weights
   double init_sigma = 0.02;
   uint64_t seed = 1;
   std::string dtype = "f32";
-  int64_t threads = 0;    // 0: the command line's
+  int64_t threads = 0;             // 0: the command line's
   int64_t checkpoint_every = 200;  // steps
   bool skip_bad_lines = false, cut_long = false, shuffle = true;
   AdamWOptions adamw;

@@ -19,9 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
-double Seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // One forward pass's worth of documents.
 struct MicroBatch {
@@ -122,9 +120,9 @@ void StageRun::RunMicroBatch(MicroBatch& batch, StepReport& report) {
                                 weights(batch.targets, 1 / static_cast<double>(std::max<int64_t>(targets_, 1))));
     if (mtp) {
       const double weight = stage_.mtp_weight / static_cast<double>(std::max<int64_t>(mtp_targets_, 1));
-      report.mtp_loss += CrossEntropy(kernels_, pool_, learner_->MtpLogits(), batch.mtp_targets,
-                                      weights(batch.mtp_targets, weight)) /
-                         stage_.mtp_weight;
+      report.mtp_loss +=
+          CrossEntropy(kernels_, pool_, learner_->MtpLogits(), batch.mtp_targets, weights(batch.mtp_targets, weight)) /
+          stage_.mtp_weight;
     }
   }
   const double share = static_cast<double>(std::ssize(batch.sequence.tokens)) / static_cast<double>(rows_);
@@ -140,10 +138,11 @@ Status StageRun::CheckFinite(const StepReport& report, const AdamW::Norms& norms
   const double sum = report.loss + report.mtp_loss + report.indexer_kl + norms.model + norms.indexer;
   if (std::isfinite(sum)) return {};
   const std::string tensor = BrokenTensor(parameters_, learner_->gradients());
-  return Fail(Code::kFailed,
-              "step {}: the loss ({}) or a gradient is not finite, first in {}; the last checkpoint is as it was: lower "
-              "the learning rate, or look at the data",
-              report.step, report.loss, tensor.empty() ? "no gradient" : tensor);
+  return Fail(
+      Code::kFailed,
+      "step {}: the loss ({}) or a gradient is not finite, first in {}; the last checkpoint is as it was: lower "
+      "the learning rate, or look at the data",
+      report.step, report.loss, tensor.empty() ? "no gradient" : tensor);
 }
 
 // `step` counts from 0 in the stage.
@@ -179,8 +178,8 @@ Status StageRun::Step(int64_t step, StepReport& report) {
     int64_t sum = 0, most = 0;
     for (const int64_t count : load) sum += count, most = std::max(most, count);
     if (sum > 0)
-      report.expert_imbalance = std::max(
-          report.expert_imbalance, static_cast<double>(most * std::ssize(load)) / static_cast<double>(sum));
+      report.expert_imbalance =
+          std::max(report.expert_imbalance, static_cast<double>(most * std::ssize(load)) / static_cast<double>(sum));
   }
   report.seconds = Seconds() - start;
   return {};
@@ -215,7 +214,7 @@ class Run {
   ThreadPool& pool_;
   const TrainHooks& hooks_;
   AdamW optimizer_;
-  Json cursor_;            // of the checkpoint that was loaded
+  Json cursor_;  // of the checkpoint that was loaded
   size_t cursor_stage_ = 0;
 };
 
@@ -253,13 +252,12 @@ Result<std::unique_ptr<StageRun>> Run::BeginStage(size_t index) {
     MINKE_TRY(data.Restore(cursor));
   }
   const int64_t most = std::max(std::min(stage.batch_tokens, stage.micro_tokens), stage.sequence_tokens);
-  MINKE_ASSIGN(auto learner,
-               Learner::Create(parameters_, kernels_, pool_,
-                               {.max_tokens = most,
-                                .max_sequences = most / 2 + 1,  // a document has two tokens at least
-                                .max_context = stage.sequence_tokens,
-                                .attention = stage.dense ? Attention::kDense : Attention::kDsa,
-                                .mtp = stage.mtp_weight > 0}));
+  MINKE_ASSIGN(auto learner, Learner::Create(parameters_, kernels_, pool_,
+                                             {.max_tokens = most,
+                                              .max_sequences = most / 2 + 1,  // a document has two tokens at least
+                                              .max_context = stage.sequence_tokens,
+                                              .attention = stage.dense ? Attention::kDense : Attention::kDsa,
+                                              .mtp = stage.mtp_weight > 0}));
   return std::make_unique<StageRun>(stage, parameters_, optimizer_, std::move(data), std::move(learner), kernels_,
                                     pool_);
 }
@@ -295,8 +293,8 @@ Result<TrainResult> Run::All() {
   if (error) return Fail(Code::kFailed, "{}: cannot be made: {}", config_.out, error.message());
   TrainResult result;
   MINKE_ASSIGN(result.resumed_at, Resume());
-  MINKE_ASSIGN(MetricsWriter metrics, MetricsWriter::Open(config_.out + "/metrics.jsonl",
-                                                          result.resumed_at > 0 ? result.resumed_at : -1));
+  MINKE_ASSIGN(MetricsWriter metrics,
+               MetricsWriter::Open(config_.out + "/metrics.jsonl", result.resumed_at > 0 ? result.resumed_at : -1));
   int64_t step = 0;  // of the run
   for (size_t index = 0; index < config_.stages.size(); ++index) {
     const StageConfig& stage = config_.stages[index];

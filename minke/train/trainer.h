@@ -23,8 +23,8 @@ struct StepReport {
   double balance = 0;                 // mean over layers
   double norm = 0, indexer_norm = 0;  // of the gradients, before the clip
   double lr = 0;
-  DataCounts data = {};               // of the stage so far
-  double expert_imbalance = 0;        // largest load of an expert over the mean, worst layer
+  DataCounts data = {};         // of the stage so far
+  double expert_imbalance = 0;  // largest load of an expert over the mean, worst layer
   double seconds = 0;
 };
 
@@ -34,7 +34,7 @@ struct TrainHooks {
 };
 
 struct TrainResult {
-  bool finished = false;  // all steps done; OUT/model is there
+  bool finished = false;   // all steps done; OUT/model is there
   int64_t resumed_at = 0;  // steps that an earlier run had done
   int64_t steps = 0;
 };
