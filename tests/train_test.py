@@ -59,9 +59,9 @@ def small(tmp_path):
         shutil.copy(support.NANO / name, folder)
     config = json.loads((support.NANO / "config.json").read_text()) | CONFIG
     (folder / "config.json").write_text(json.dumps(config))
-    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": f"{i} {i} {i + 1} and {i}"}) + "\n" for i in range(90)))
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": f"{i} {i} {i + 1} and {i}"}) + "\n" for i in range(200)))
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps({"messages": [
-        {"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": f"{i}{i}"}]}) + "\n" for i in range(90)))
+        {"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": f"{i}{i}"}]}) + "\n" for i in range(200)))
     return tmp_path
 
 
@@ -231,8 +231,9 @@ def test_a_bad_line_is_named_or_skipped(small):
     fails(2, "train", path, says="texts.jsonl:5: ")
     path.write_text(path.read_text().replace("shuffle = false", "shuffle = false\nskip_bad_lines = true", 1))
     (small / "out").exists() and shutil.rmtree(small / "out")
-    support.minke("train", path, "-q")
-    assert (small / "out" / "model" / "model.safetensors").exists()
+    result = support.minke("train", path)
+    assert "pretrain: 2 bad lines were skipped, 0 documents" in result.stderr
+    assert support.json_lines(small / "out" / "metrics.jsonl")[-1]["bad_lines"] == 2
 
 
 def test_a_tokenizer_of_another_model_is_refused(small):
@@ -291,8 +292,9 @@ def test_transformers_opens_a_checkpoint(small, tmp_path):
     folder = small / "out" / "model"
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    ids = np.array(tokenizer("12 12 13 and 12, and more of it so that there are more tokens than are selected").input_ids)
-    assert ids.size > CONFIG["index_topk"]
+    # Before much training many index scores are exactly 0, and of equals the two sides may choose different ones: no more
+    # tokens than are selected. tests/interop_test.py has more.
+    ids = np.array(tokenizer("12 12 13 and 12, and more of it").input_ids)[: CONFIG["index_topk"]]
     with torch.no_grad():
         expected = model(torch.from_numpy(ids)[None]).logits[0].numpy()
     np.testing.assert_allclose(support.score(tmp_path, folder, ids)["logits"], expected, atol=2e-4)

@@ -1,5 +1,6 @@
 // minke train: the stages of a configuration file, from random weights or a model to a model.
 #include <cmath>
+#include <map>
 
 #include "minke/cli/command.h"
 #include "minke/cli/signals.h"
@@ -30,7 +31,9 @@ Status Run(const TrainFlags& flags, CliContext& context) {
   double tokens = 0, seconds = 0, last_loss = 0;
   int64_t steps = 0;
   TrainHooks hooks;
+  std::map<const StageConfig*, DataCounts> data;  // what each stage has left out
   hooks.on_step = [&](const StepReport& r) {
+    data[r.stage] = r.data;
     tokens += static_cast<double>(r.tokens), seconds += r.seconds;
     last_loss = r.loss;
     if (dashboard) dashboard->Update({r.stage->name(), r.step, r.total_steps, r.tokens, r.seconds});
@@ -50,6 +53,10 @@ Status Run(const TrainFlags& flags, CliContext& context) {
                                              config, context.isa, context.ThreadCount(),
                                              [&](const std::string& text) { context.Warn(text); }, hooks));
   progress.Clear();
+  for (const auto& [stage, counts] : data)
+    if (counts.bad_lines + counts.dropped > 0)
+      context.Warn(fmt::format("{}: {} bad lines were skipped, {} documents longer than a sequence left out",
+                               stage->name(), counts.bad_lines, counts.dropped));
   if (!result.finished)
     return Fail(Code::kCancelled, "stopped after {} of {} steps; the same command goes on from there", result.steps,
                 config.total_steps());

@@ -30,7 +30,8 @@ ModelConfig SmallConfig(const std::string& patch = "{}") {
   const std::string file = MINKE_TEST_DATA "/golden/gradients/config.json";
   Json json = *ParseJson(*ReadFile(file, kMaxConfigBytes), file);
   json.merge_patch(*ParseJson(R"({"num_hidden_layers": 2, "hidden_size": 24, "vocab_size": 40, "intermediate_size": 20,
-      "q_lora_rank": 16, "n_group": 1, "topk_group": 1, "index_topk": 7})", "small"));
+      "q_lora_rank": 16, "n_group": 1, "topk_group": 1, "index_topk": 7})",
+                              "small"));
   json.merge_patch(*ParseJson(patch, "patch"));
   auto config = ParseModelConfig(json.dump(), "config");
   EXPECT_TRUE(config) << config.error().message;
@@ -196,11 +197,8 @@ TEST_P(Gradients, OfTheLearnerAreThePlainModels) {
     const char* name;
     PlainWeights weights;
   };
-  const Loss losses[] = {{"lm", {.lm = 1}},
-                         {"mtp", {.mtp = 1}},
-                         {"kl", {.kl = 0.05}},
-                         {"balance", {.balance = 1}},
-                         {"all", all_}};
+  const Loss losses[] = {
+      {"lm", {.lm = 1}}, {"mtp", {.mtp = 1}}, {"kl", {.kl = 0.05}}, {"balance", {.balance = 1}}, {"all", all_}};
   ThreadPool pool(2);
   for (const Attention attention : {Attention::kDsa, Attention::kDense}) {
     const bool dense = attention == Attention::kDense;

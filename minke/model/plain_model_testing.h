@@ -88,13 +88,13 @@ class PlainModel {
   struct Layer {
     int64_t index = 0;
     Matrix x, n1, q_a_raw, q_a, q, kv_raw, c, k_r, q_latent, o_latent, o, x_mid, n2;
-    std::vector<std::vector<int>> keys;       // [T]: the positions that a query attends to
-    std::vector<std::vector<double>> p;       // [T][H * keys]
-    Matrix qi, ki_raw, ki, wi;                // indexer: rotated queries, keys before and after norm and RoPE, weights
+    std::vector<std::vector<int>> keys;        // [T]: the positions that a query attends to
+    std::vector<std::vector<double>> p;        // [T][H * keys]
+    Matrix qi, ki_raw, ki, wi;                 // indexer: rotated queries, keys before and after norm and RoPE, weights
     std::vector<std::vector<double>> d_score;  // [T][keys]: dL/dI
-    Matrix scores;                            // [T, E]
-    std::vector<std::vector<int>> experts;    // [T]
-    std::vector<double> f;                    // [E]
+    Matrix scores;                             // [T, E]
+    std::vector<std::vector<int>> experts;     // [T]
+    std::vector<double> f;                     // [E]
     double balance_weight = 0;
   };
   struct Run {
@@ -255,8 +255,10 @@ class PlainModel {
   static std::vector<int> TopK(std::span<const double> values, int64_t k) {
     std::vector<int> order(values.size());
     std::iota(order.begin(), order.end(), 0);
-    std::ranges::stable_sort(
-        order, [&](int a, int b) { return values[static_cast<size_t>(a)] > values[static_cast<size_t>(b)]; });
+    std::ranges::sort(order, [&](int a, int b) {
+      const double x = values[static_cast<size_t>(a)], y = values[static_cast<size_t>(b)];
+      return x > y || (x == y && a < b);
+    });
     order.resize(std::min(order.size(), static_cast<size_t>(k)));
     std::ranges::sort(order);
     return order;
@@ -394,7 +396,8 @@ class PlainModel {
       }
     }
     for (int64_t t = 0; t < dq.rows; ++t) {
-      for (int64_t j = 0; j < c_.index_n_heads; ++j) Rotate(t, dq[t] + j * dim, c_.index_rope, -1), dw[t][j] *= IndexScale();
+      for (int64_t j = 0; j < c_.index_n_heads; ++j)
+        Rotate(t, dq[t] + j * dim, c_.index_rope, -1), dw[t][j] *= IndexScale();
       Rotate(t, dk[t], c_.index_rope, -1);
     }
     const Matrix dk_raw = LayerNormBack(l.ki_raw, in + "k_norm.", dk);
@@ -472,7 +475,8 @@ class PlainModel {
     const bool noaux = c_.topk_method == TopkMethod::kNoauxTc;
     if (noaux)
       for (int64_t e = 0; e < e_count; ++e)
-        choice[static_cast<size_t>(e)] += W(Prefix(l.index) + "mlp.gate.e_score_correction_bias")[static_cast<size_t>(e)];
+        choice[static_cast<size_t>(e)] +=
+            W(Prefix(l.index) + "mlp.gate.e_score_correction_bias")[static_cast<size_t>(e)];
     if (c_.topk_method != TopkMethod::kGreedy && c_.n_group > 1) {
       const int64_t size = e_count / c_.n_group;
       std::vector<double> groups;
@@ -653,8 +657,7 @@ class PlainModel {
     l.index = layers;
     run.mtp_out = LayerForward(l, Linear(run.mtp_in, in + "eh_proj.weight"), nullptr, pairs, o, losses);
     run.mtp_hidden = RmsNorm(run.mtp_out, in + "shared_head.norm.weight", eps);
-    losses.mtp +=
-        CrossEntropy(Linear(run.mtp_hidden, HeadName()), run.tokens, 2, triples, o.mtp, run.mtp_d_logits);
+    losses.mtp += CrossEntropy(Linear(run.mtp_hidden, HeadName()), run.tokens, 2, triples, o.mtp, run.mtp_d_logits);
   }
 
   void BackwardRun(Run& run) {

@@ -20,7 +20,9 @@ class TrainingCheckpoint : public SmallRun {
     }
     optimizer_.steps = {.model = 5, .indexer = 2};
   }
-  Status Save(int64_t step) { return SaveTraining(Path("run"), step, *parameters_, optimizer_, files_, {{"at", step}}); }
+  Status Save(int64_t step) {
+    return SaveTraining(Path("run"), step, *parameters_, optimizer_, files_, {{"at", step}});
+  }
   std::vector<std::string> Saved() const {
     std::vector<std::string> names;
     for (const auto& entry : fs::directory_iterator(Path("run"))) names.push_back(entry.path().filename());
@@ -96,11 +98,14 @@ TEST_F(TrainingCheckpoint, DamageIsNamedNeverACrash) {
     EXPECT_NE(result.find(file), std::string::npos) << result;
   };
   const auto json_with = [&](const char* patch, const char* message) {
-    with("training.json", [&](std::string& bytes) {
-      Json parsed = *ParseJson(bytes, "own");
-      parsed.merge_patch(*ParseJson(patch, "patch"));
-      bytes = parsed.dump();
-    }, message);
+    with(
+        "training.json",
+        [&](std::string& bytes) {
+          Json parsed = *ParseJson(bytes, "own");
+          parsed.merge_patch(*ParseJson(patch, "patch"));
+          bytes = parsed.dump();
+        },
+        message);
   };
   with("training.json", [](std::string& b) { b.resize(b.size() / 2); }, "");
   with("training.json", [](std::string& b) { b = "[1]"; }, "no state of a training run");
@@ -113,8 +118,9 @@ TEST_F(TrainingCheckpoint, DamageIsNamedNeverACrash) {
   json_with(R"({"optimizer_steps": {"indexer": null}})", "no state of a training run");
   json_with(R"({"state": null})", "no state of a training run");
   with("model.safetensors", [](std::string& b) { b.resize(b.size() - 4); }, "");
-  with("model.safetensors", [](std::string& b) { b.replace(b.find("model.norm.weight"), 5, "mosel"); },
-       "model.norm.weight is missing");
+  with(
+      "model.safetensors", [](std::string& b) { b.replace(b.find("model.norm.weight"), 5, "mosel"); },
+      "model.norm.weight is missing");
   with("training.safetensors", [](std::string& b) { b.resize(10); }, "");
   with("training.safetensors", [](std::string& b) { b.replace(b.find("square"), 6, "sqvare"); }, "square is missing");
   ASSERT_TRUE(Save(7));
@@ -131,7 +137,8 @@ TEST_F(TrainingCheckpoint, AFullDiskLeavesTheOlderOnes) {
   struct rlimit old;
   getrlimit(RLIMIT_FSIZE, &old);
   std::signal(SIGXFSZ, SIG_IGN);
-  for (const rlim_t bytes : {rlim_t{100}, rlim_t{100'000}, rlim_t{before.at("step-00000002/model.safetensors").size()}}) {
+  for (const rlim_t bytes :
+       {rlim_t{100}, rlim_t{100'000}, rlim_t{before.at("step-00000002/model.safetensors").size()}}) {
     const struct rlimit tight = {bytes, old.rlim_max};
     setrlimit(RLIMIT_FSIZE, &tight);
     const Status full = Save(3);
@@ -139,7 +146,7 @@ TEST_F(TrainingCheckpoint, AFullDiskLeavesTheOlderOnes) {
     ASSERT_FALSE(full);
     EXPECT_EQ(full.error().code, Code::kFailed);
     EXPECT_NE(full.error().message.find("step-00000003.partial/"), std::string::npos) << full.error().message;
-    EXPECT_EQ(AllBytes(Path("run")), before);
+    EXPECT_TRUE(AllBytes(Path("run")) == before);
     EXPECT_EQ(LatestTraining(Path("run")), Path("run/step-00000002"));
   }
   EXPECT_TRUE(Save(3));

@@ -41,12 +41,12 @@ class SmallRun : public testing::Test {
     tokenizer_ = std::move(*Tokenizer::Parse(bpe.TokenizerJson(), "test"));
     Json json = *ParseJson(*ReadFile(MINKE_TEST_DATA "/golden/gradients/config.json", kMaxConfigBytes), "config");
     json.merge_patch(*ParseJson(R"({"num_hidden_layers": 2, "vocab_size": 272, "n_group": 2, "topk_group": 1,
-                                    "index_topk": 8})", "patch"));
+                                    "index_topk": 8})",
+                                "patch"));
     config_ = *ParseModelConfig(json.dump(), "config");
     files_ = {.config = json,
               .folder = "",
-              .texts = {{"tokenizer.json", bpe.TokenizerJson()},
-                        {"tokenizer_config.json", bpe.TokenizerConfigJson()}}};
+              .texts = {{"tokenizer.json", bpe.TokenizerJson()}, {"tokenizer_config.json", bpe.TokenizerConfigJson()}}};
     encoder_ = std::make_unique<DocumentEncoder>(*DocumentEncoder::Create(*tokenizer_, choice_, {}));
   }
   ~SmallRun() override { std::filesystem::remove_all(folder_); }
@@ -72,8 +72,10 @@ class SmallRun : public testing::Test {
   std::string WriteMessages(const std::string& name, int lines) const {
     std::string text;
     for (int i = 0; i < lines; ++i)
-      text += fmt::format("{{\"messages\": [{{\"role\": \"user\", \"content\": \"{0}?\"}}, {{\"role\": \"assistant\", "
-                          "\"content\": \"{0}{0}\"}}]}}\n", i);
+      text += fmt::format(
+          "{{\"messages\": [{{\"role\": \"user\", \"content\": \"{0}?\"}}, {{\"role\": \"assistant\", "
+          "\"content\": \"{0}{0}\"}}]}}\n",
+          i);
     return Write(name, text);
   }
 
@@ -91,8 +93,8 @@ class SmallRun : public testing::Test {
   }
 
   const std::string folder_ = testing::TempDir() + "minke-train-" +
-                              testing::UnitTest::GetInstance()->current_test_info()->test_suite_name() + std::string("-") +
-                              testing::UnitTest::GetInstance()->current_test_info()->name();
+                              testing::UnitTest::GetInstance()->current_test_info()->test_suite_name() +
+                              std::string("-") + testing::UnitTest::GetInstance()->current_test_info()->name();
   const TemplateChoice choice_;
   ModelConfig config_;
   ModelFiles files_;

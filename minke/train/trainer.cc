@@ -170,6 +170,7 @@ Status StageRun::Step(int64_t step, StepReport& report) {
     UpdateRouterBias(parameters_, loads, static_cast<float>(stage_.bias_speed));
 
   report.tokens = rows_;
+  report.data = data_.cursor().counts;
   report.norm = norms.model, report.indexer_norm = norms.indexer;
   if (!stage_.trains_model()) report.loss = kNone;
   if (stage_.mtp_weight <= 0 || !stage_.trains_model()) report.mtp_loss = kNone;
@@ -281,6 +282,8 @@ Status Run::WriteMetrics(MetricsWriter& metrics, const StepReport& r) {
                                 {"indexer_norm", r.indexer_norm},
                                 {"lr", r.lr},
                                 {"expert_imbalance", r.expert_imbalance},
+                                {"bad_lines", r.data.bad_lines},
+                                {"dropped", r.data.dropped},
                                 {"seconds", r.seconds},
                                 {"cpu_seconds", r.cpu_seconds}};
   return metrics.Write(r.step, fields);

@@ -23,6 +23,7 @@ struct StepReport {
   double balance = 0;                 // mean over layers
   double norm = 0, indexer_norm = 0;  // of the gradients, before the clip
   double lr = 0;
+  DataCounts data = {};         // of the stage so far
   double expert_imbalance = 0;  // largest load of an expert over the mean, worst layer
   double seconds = 0;
   double cpu_seconds = 0;             // of the whole process

@@ -42,8 +42,7 @@ class LossCurve : public SmallRun {
   std::vector<double> Run(const std::string& name, int threads, const std::string& out) {
     const std::string golden = std::string(MINKE_TEST_DATA) + "/golden/loss_curve/" + name;
     const auto model = std::move(*Model::Open(golden));
-    const auto parameters =
-        std::move(*Parameters::Copy(*model, TestKernels(), Parameters::MtpCopies::kShared));
+    const auto parameters = std::move(*Parameters::Copy(*model, TestKernels(), Parameters::MtpCopies::kShared));
     TrainConfig config;
     config.out = Path(out), config.shuffle = false;
     config.stages = {{.kind = StageKind::kPretrain,
@@ -75,7 +74,7 @@ TEST_F(LossCurve, IsPyTorchsOver200StepsAndTheSameOnTwoThreads) {
   EXPECT_LT(worst, 1e-4);  // the README asks for 1e-3, and says what 1e-4 proves more
   RecordProperty("worst", std::to_string(worst));
   EXPECT_EQ(Run("all", 2, "two"), losses);
-  EXPECT_EQ(Bytes(Path("one/model/model.safetensors")), Bytes(Path("two/model/model.safetensors")));
+  EXPECT_TRUE(Bytes(Path("one/model/model.safetensors")) == Bytes(Path("two/model/model.safetensors")));
 }
 
 TEST_F(LossCurve, WithChoicesIsPyTorchsUntilRoundingMakesAnother) {
@@ -141,7 +140,8 @@ TEST_F(Trainer, ARunInterruptedAnywhereEndsWithTheSameBytes) {
   const std::vector<Json> metrics = Metrics(whole.out + "/metrics.jsonl");
   ASSERT_EQ(metrics.size(), static_cast<size_t>(kSteps));
   for (int stop = 1; stop < kSteps; ++stop) {
-    const TrainConfig config = Config(fmt::format("at-{}", stop));
+    TrainConfig config = Config(fmt::format("at-{}", stop));
+    config.checkpoint_every = 1000;  // but for the ends of stages
     const auto first = RunFor(config, stop);
     ASSERT_TRUE(first) << first.error().message;
     EXPECT_FALSE(first->finished);
@@ -151,18 +151,18 @@ TEST_F(Trainer, ARunInterruptedAnywhereEndsWithTheSameBytes) {
     ASSERT_TRUE(second) << second.error().message;
     EXPECT_EQ(second->resumed_at, stop);
     EXPECT_TRUE(second->finished);
-    EXPECT_EQ(AllBytes(config.out + "/model"), bytes) << "stopped after " << stop;
+    EXPECT_TRUE(AllBytes(config.out + "/model") == bytes) << "stopped after " << stop;
     EXPECT_EQ(Metrics(config.out + "/metrics.jsonl"), metrics);
   }
   const TrainConfig each = Config("each");
   for (int step = 1; step < kSteps; ++step) ASSERT_TRUE(RunFor(each, 1));
   ASSERT_TRUE(Run(each));
-  EXPECT_EQ(AllBytes(each.out + "/model"), bytes);
+  EXPECT_TRUE(AllBytes(each.out + "/model") == bytes);
   // And once it is done, the same command does nothing more.
   const auto again = Run(each);
   ASSERT_TRUE(again && again->finished);
   EXPECT_EQ(again->resumed_at, kSteps);
-  EXPECT_EQ(AllBytes(each.out + "/model"), bytes);
+  EXPECT_TRUE(AllBytes(each.out + "/model") == bytes);
 }
 
 // What a kill leaves: a checkpoint that is older than the metrics, and folders in the making.
@@ -177,7 +177,7 @@ TEST_F(Trainer, AKilledRunGoesOnFromTheLastWholeCheckpoint) {
   const auto result = Run(killed);
   ASSERT_TRUE(result) << result.error().message;
   EXPECT_EQ(result->resumed_at, 6);
-  EXPECT_EQ(AllBytes(killed.out + "/model"), AllBytes(whole.out + "/model"));
+  EXPECT_TRUE(AllBytes(killed.out + "/model") == AllBytes(whole.out + "/model"));
   EXPECT_EQ(Metrics(killed.out + "/metrics.jsonl"), Metrics(whole.out + "/metrics.jsonl"));
 }
 
@@ -241,7 +241,7 @@ TEST_F(Trainer, ANumberThatIsNotFiniteStopsTheRunAndKeepsTheCheckpoint) {
   EXPECT_NE(result.error().message.find("model."), std::string::npos) << result.error().message;
   EXPECT_EQ(result.error().message.find("no gradient"), std::string::npos) << result.error().message;
   ASSERT_FALSE(before.empty());
-  EXPECT_EQ(AllBytes(*LatestTraining(config.out)), before);
+  EXPECT_TRUE(AllBytes(*LatestTraining(config.out)) == before);
   const auto resumed = Run(config);  // without whatever broke it
   ASSERT_TRUE(resumed) << resumed.error().message;
   EXPECT_EQ(resumed->resumed_at, 3);
@@ -259,7 +259,7 @@ TEST_F(Trainer, AnotherConfigurationCannotResume) {
     EXPECT_EQ(result.error().code, Code::kCannotResume) << key;
     EXPECT_NE(result.error().message.find(fmt::format("({} differs)", key)), std::string::npos)
         << result.error().message;
-    EXPECT_EQ(AllBytes(config.out), before) << key;
+    EXPECT_TRUE(AllBytes(config.out) == before) << key;
   };
   refused("seed", [](TrainConfig& c) { c.seed = 4; });
   refused("adamw", [](TrainConfig& c) { c.adamw.beta2 = 0.9f; });
