@@ -90,7 +90,9 @@ HttpRoutes Echo() {
     return HttpAnswer{201, "application/json", request.query + "|" + key + "|" + request.body};
   };
   routes.handlers["GET /away"] = [](const HttpRequest&) { return HttpAnswer{302, "text/plain", "elsewhere"}; };
-  routes.handlers["GET /large"] = [](const HttpRequest&) { return HttpAnswer{200, "text/plain", std::string(5000, 'x')}; };
+  routes.handlers["GET /large"] = [](const HttpRequest&) {
+    return HttpAnswer{200, "text/plain", std::string(5000, 'x')};
+  };
   routes.handlers["GET /throws"] = [](const HttpRequest&) -> HttpAnswer { throw std::runtime_error("oh"); };
   routes.streams.insert("/events");
   return routes;
