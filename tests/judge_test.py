@@ -140,16 +140,16 @@ def test_a_resumed_run_replays_its_scores_and_the_page_shows_it_live(tmp_path, j
         assert line["reward"] == pytest.approx(line["accuracy"] - 0.1 * line["think_tokens"] / 100 + 0.5 * mean / 10)
 
     # Back to step 1, with a judge that has changed its mind: step 2 comes from the book, step 3 asks.
-    before, book = weights(out / "step-2"), (out / "judge.jsonl").read_bytes()
+    before, book = weights(out / "step-00000002"), (out / "judge.jsonl").read_bytes()
     assert before
-    shutil.rmtree(out / "step-2")
+    shutil.rmtree(out / "step-00000002")
     shutil.rmtree(out / "model")
     judge.shift = 5
     judge.gate.clear()
     run = Run(write_config(tmp_path, judge.url, steps=3))
     assert run.next_event("status", lambda status: status["step"] == 2)["steps"] == 3
     assert [json.loads(line)["step"] for line in run.get("metrics.jsonl").splitlines()] == [1, 2]
-    assert weights(out / "step-2") == before
+    assert weights(out / "step-00000002") == before
     judge.gate.set()
     run.finish()
     assert len(judge.asked) == 19

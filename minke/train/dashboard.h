@@ -23,7 +23,7 @@ namespace minke {
 extern const char* const kDashboardPage;  // dashboard_page.cc
 
 struct DashboardStatus {
-  std::string stage;
+  std::string stage = {};
   int64_t step = 0, steps = 0;
   int64_t tokens = 0;  // of this step
   double seconds = 0;  // that it took
