@@ -44,7 +44,7 @@ class Judge(http.server.ThreadingHTTPServer):
         self.gate, self.lock = threading.Event(), threading.Lock()
         self.gate.set()
         self.asked, self.status, self.shift = [], 200, 0
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -149,9 +149,9 @@ def test_a_resumed_run_replays_its_scores_and_the_page_shows_it_live(tmp_path, j
     run = Run(write_config(tmp_path, judge.url, steps=3))
     assert run.next_event("status", lambda status: status["step"] == 2)["steps"] == 3
     assert [json.loads(line)["step"] for line in run.get("metrics.jsonl").splitlines()] == [1, 2]
-    assert weights(out / "step-00000002") == before
     judge.gate.set()
     run.finish()
+    assert weights(out / "step-00000002") == before
     assert len(judge.asked) == 19
     assert (out / "judge.jsonl").read_bytes().startswith(book)
     assert [line["step"] for line in support.json_lines(out / "metrics.jsonl")] == [1, 2, 3]
