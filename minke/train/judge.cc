@@ -152,8 +152,10 @@ Result<JudgeScore> AnswerJudge::Ask(const std::string& body, const std::function
     ++tries;
     const auto reply = SendHttp(call);
     if (!reply) {
-      if (reply.error().code != Code::kNetwork) return failed(reply.error().code, reply.error().message);
       why = reply.error().message;
+      const std::string place = PublicUrl(call.url) + ": ";  // which `failed` says as well
+      if (why.starts_with(place)) why.erase(0, place.size());
+      if (reply.error().code != Code::kNetwork) return failed(reply.error().code, why);
       continue;
     }
     const int status = reply->status;
