@@ -250,7 +250,9 @@ TEST(HttpServer, MoreConnectionsThanAllowedAreClosed) {
   const Socket first = Socket::Connect(server->port());
   first.Send("GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
   ASSERT_TRUE(Eventually([&] { return server->num_stream_clients() == 1; }));
+  const auto start = Clock::now();
   EXPECT_EQ(Socket::Connect(server->port()).Receive(), "");
+  EXPECT_LT(SecondsSince(start), 5);  // not by a time-out
 }
 
 TEST(HttpServer, EndsWhileClientsAreConnectedAndThreadsPublish) {
