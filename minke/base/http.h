@@ -24,7 +24,7 @@ struct HttpCall {
   std::string url;  // http or https; a name, IPv4 address or [IPv6 address]; no user:password@
   std::vector<HttpHeader> headers = {};
   std::string body = {};
-  int64_t timeout_ms = 30'000;             // for everything: name, connection, handshake, request and answer
+  int64_t timeout_ms = 30'000;                 // for everything: name, connection, handshake, request and answer
   int64_t max_body_bytes = int64_t{16} << 20;  // of the answer
 };
 
@@ -37,8 +37,9 @@ struct HttpReply {
 };
 
 // Sends one request over its own connection and waits for the whole answer. Any thread; no proxy; certificates are
-// checked by the system's list. Errors: kInvalidArgument for a url or header that cannot be sent, kNetwork for the rest;
-// the message names the url without credentials, query and fragment. https is kUnsupported in a build without OpenSSL.
+// checked by the system's list. Errors: kInvalidArgument for a url or header that cannot be sent, kNetwork for the
+// rest; the message names the url without credentials, query and fragment. https is kUnsupported in a build without
+// OpenSSL.
 Result<HttpReply> SendHttp(const HttpCall& call);
 
 // `url` as messages may show it.
@@ -71,8 +72,8 @@ struct HttpServerOptions {
   int64_t timeout_ms = 15'000;                   // for one request to arrive, and for a write to move
 };
 
-// Listens on 127.0.0.1 with one thread of its own, which calls the handlers: they must be quick. A request whose Host is
-// not this machine is refused, so that no web page reaches it by a name of its own.
+// Listens on 127.0.0.1 with one thread of its own, which calls the handlers: they must be quick. A request whose Host
+// is not this machine is refused, so that no web page reaches it by a name of its own.
 class HttpServer {
  public:
   // Errors: kCannotListen.

@@ -115,7 +115,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     const bool keep = message.keep_alive();
 
     const auto host = message[http::field::host];
-    if (!IsLoopback({host.data(), host.size()})) return Reply({403, "text/plain", "this is for 127.0.0.1 only\n"}, keep);
+    if (!IsLoopback({host.data(), host.size()}))
+      return Reply({403, "text/plain", "this is for 127.0.0.1 only\n"}, keep);
     if (request.method == "GET" && shared_.routes.streams.contains(request.path)) return Stream(request.path);
     const auto& handlers = shared_.routes.handlers;
     if (const auto found = handlers.find(request.method + " " + request.path); found != handlers.end())
@@ -149,11 +150,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
     ++shared_.stream_clients;
     // Nothing more is expected; the read ends when the client goes.
     stream_.expires_never();
-    stream_.async_read_some(asio::buffer(&byte_, 1), [self = shared_from_this()](error_code, size_t) {
-      self->stream_.close();
-    });
-    Send(std::make_shared<const std::string>("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-                                             "Cache-Control: no-store\r\nConnection: close\r\n\r\n: hello\n\n"));
+    stream_.async_read_some(asio::buffer(&byte_, 1),
+                            [self = shared_from_this()](error_code, size_t) { self->stream_.close(); });
+    Send(
+        std::make_shared<const std::string>("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                                            "Cache-Control: no-store\r\nConnection: close\r\n\r\n: hello\n\n"));
   }
 
   void WriteNext() {
@@ -182,7 +183,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
 class HttpServer::Impl {
  public:
-  Impl(HttpRoutes routes, const HttpServerOptions& options) { shared_.routes = std::move(routes), shared_.options = options; }
+  Impl(HttpRoutes routes, const HttpServerOptions& options) {
+    shared_.routes = std::move(routes), shared_.options = options;
+  }
   ~Impl() {
     io_.stop();
     if (thread_.joinable()) thread_.join();

@@ -90,7 +90,9 @@ HttpRoutes Echo() {
     return HttpAnswer{201, "application/json", request.query + "|" + key + "|" + request.body};
   };
   routes.handlers["GET /away"] = [](const HttpRequest&) { return HttpAnswer{302, "text/plain", "elsewhere"}; };
-  routes.handlers["GET /large"] = [](const HttpRequest&) { return HttpAnswer{200, "text/plain", std::string(5000, 'x')}; };
+  routes.handlers["GET /large"] = [](const HttpRequest&) {
+    return HttpAnswer{200, "text/plain", std::string(5000, 'x')};
+  };
   routes.handlers["GET /throws"] = [](const HttpRequest&) -> HttpAnswer { throw std::runtime_error("oh"); };
   routes.streams.insert("/events");
   return routes;
@@ -248,7 +250,9 @@ TEST(HttpServer, MoreConnectionsThanAllowedAreClosed) {
   const Socket first = Socket::Connect(server->port());
   first.Send("GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
   ASSERT_TRUE(Eventually([&] { return server->num_stream_clients() == 1; }));
+  const auto start = Clock::now();
   EXPECT_EQ(Socket::Connect(server->port()).Receive(), "");
+  EXPECT_LT(SecondsSince(start), 5);  // not by a time-out
 }
 
 TEST(HttpServer, EndsWhileClientsAreConnectedAndThreadsPublish) {

@@ -106,8 +106,7 @@ void FlagSet::Port(const std::string& names, std::optional<int>& value, const st
           names, [&value](const std::string& text) { value = text.empty() ? 0 : std::stoi(text); }, help)
       ->expected(0, 1)
       ->type_name("[PORT]")
-      ->check(CLI::Validator(
-          [](std::string& text) { return text.empty() ? "" : WholeNumber(0, 65535)(text); }, ""));
+      ->check(CLI::Validator([](std::string& text) { return text.empty() ? "" : WholeNumber(0, 65535)(text); }, ""));
 }
 
 void FlagSet::Bytes(const std::string& names, int64_t& value, const std::string& help) {

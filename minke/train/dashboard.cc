@@ -100,12 +100,17 @@ void Dashboard::Update(const DashboardStatus& status) {
   changed_.notify_all();
 }
 
+bool Dashboard::is_quiet() {
+  const std::scoped_lock lock(mutex_);
+  return !fresh_ && !sending_;
+}
+
 void Dashboard::Follow() {
   std::unique_lock lock(mutex_);
   while (!done_) {
     changed_.wait_for(lock, std::chrono::seconds(1), [&] { return fresh_ || done_; });
     const std::string status = fresh_ || done_ ? StatusText() : "";
-    fresh_ = false;
+    fresh_ = false, sending_ = true;
     lock.unlock();
     try {
       SendNewLines();
@@ -113,6 +118,7 @@ void Dashboard::Follow() {
     }
     if (!status.empty()) server_->Publish("/events", "status", status);
     lock.lock();
+    sending_ = false;
   }
 }
 
@@ -134,10 +140,8 @@ void Dashboard::SendNewLines() {
 }
 
 std::string Dashboard::StatusText() const {
-  Json status = {{"verb", verb_},           {"run", run_},
-                 {"stage", status_.stage},  {"step", status_.step},
-                 {"steps", status_.steps},  {"done", done_},
-                 {"tokens_per_s", nullptr}, {"seconds_left", nullptr}};
+  Json status = {{"verb", verb_},          {"run", run_},   {"stage", status_.stage},  {"step", status_.step},
+                 {"steps", status_.steps}, {"done", done_}, {"tokens_per_s", nullptr}, {"seconds_left", nullptr}};
   if (seconds_ > 0) {
     status["tokens_per_s"] = tokens_ / seconds_;
     status["seconds_left"] = seconds_ / steps_seen_ * static_cast<double>(status_.steps - status_.step);

@@ -23,7 +23,7 @@ namespace minke {
 extern const char* const kDashboardPage;  // dashboard_page.cc
 
 struct DashboardStatus {
-  std::string stage;
+  std::string stage = {};
   int64_t step = 0, steps = 0;
   int64_t tokens = 0;  // of this step
   double seconds = 0;  // that it took
@@ -33,9 +33,13 @@ class Dashboard {
  public:
   // Listens on `port` (0: any) and follows `metrics_path`, which need not be there yet. `verb` and `run` are shown.
   // Errors: kCannotListen.
-  static Result<std::unique_ptr<Dashboard>> Start(int port, std::string verb, std::string run, std::string metrics_path);
+  static Result<std::unique_ptr<Dashboard>> Start(int port, std::string verb, std::string run,
+                                                  std::string metrics_path);
   ~Dashboard();  // sends what is new, and that the run has ended; waits 0.3 s at most
   std::string url() const { return server_->url() + "/"; }
+
+  int num_viewers() const { return server_->num_stream_clients(); }
+  bool is_quiet();  // all updates so far were sent
 
   void Update(const DashboardStatus& status);  // after the step's line was written; takes a lock and returns
 
@@ -52,7 +56,7 @@ class Dashboard {
   DashboardStatus status_;
   double tokens_ = 0, seconds_ = 0;  // of the last steps, older ones counting less
   double steps_seen_ = 0;            // that these sums are of
-  bool fresh_ = false, done_ = false;
+  bool fresh_ = false, sending_ = false, done_ = false;
   int64_t offset_ = 0;  // of the file, sent so far; the follower's alone
   std::unique_ptr<HttpServer> server_;
   std::thread follower_;

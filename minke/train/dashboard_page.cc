@@ -1,5 +1,5 @@
-// The page of dashboard.h. It loads nothing from elsewhere, and its policy forbids it; metrics are only ever numbers and
-// text nodes, so that nothing in a file of metrics can become markup.
+// The page of dashboard.h. It loads nothing from elsewhere, and its policy forbids it; metrics are only ever numbers
+// and text nodes, so that nothing in a file of metrics can become markup.
 #include "minke/train/dashboard.h"
 
 namespace minke {

@@ -46,8 +46,8 @@ Result<Document> DocumentEncoder::EncodeMessages(const DataLine& line) const {
   std::vector<AssistantTurn> turns;
   EncodeOptions options;
   options.turns = &turns;
-  options.add_generation_prompt = !line.parts.empty();
-  if (v32 && (Thinks(line.messages) || !line.parts.empty())) options.thinking_mode = ThinkingMode::kThinking;
+  options.add_generation_prompt = false;
+  if (v32 && Thinks(line.messages)) options.thinking_mode = ThinkingMode::kThinking;
   for (size_t i = 0; i < line.messages.size(); ++i)
     if (!v32 && !line.messages[i].reasoning_content.empty())
       return Fail(Code::kInvalidArgument, "messages[{}]: the format {} shows no reasoning of an answer that is given",
@@ -62,9 +62,6 @@ Result<Document> DocumentEncoder::EncodeMessages(const DataLine& line) const {
     done = turn.end;
   }
   // What comes after the last answer (a question, the opening of a turn) teaches nothing and costs time.
-  if (line.parts.empty()) return document;
-  Append(document, text.substr(done), false, true);
-  for (const DataPart& part : line.parts) Append(document, part.text, part.loss, true);
   return document;
 }
 

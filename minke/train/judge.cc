@@ -65,7 +65,8 @@ Result<double> ParseScore(std::string_view reply) {
   if (!line.starts_with(kLabel)) return bad();
   const std::string_view number = line.substr(kLabel.size());
   const auto digits = [](std::string_view part, size_t most) {
-    return !part.empty() && part.size() <= most && std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });
+    return !part.empty() && part.size() <= most &&
+           std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });
   };
   const size_t point = number.find('.');
   if (!digits(number.substr(0, point), 2) || (point != number.npos && !digits(number.substr(point + 1), 4)))
@@ -86,8 +87,8 @@ Result<JudgeBook> JudgeBook::Open(const std::string& path) {
     begin = end + 1, ++number;
     const auto has = [&](const char* key, auto holds) { return line->contains(key) && ((*line)[key].*holds)(); };
     if (!line || !line->is_object() || !has("step", &Json::is_number_integer) ||
-        !has("rollout", &Json::is_number_integer) || !has("asked", &Json::is_string) || !has("score", &Json::is_number) ||
-        !has("failed", &Json::is_boolean))
+        !has("rollout", &Json::is_number_integer) || !has("asked", &Json::is_string) ||
+        !has("score", &Json::is_number) || !has("failed", &Json::is_boolean))
       return Fail(Code::kDamaged, "{}: line {} is no score of a judge: move the file away", path, number);
     book.entries_[{(*line)["step"], (*line)["rollout"]}] = {(*line)["asked"], {(*line)["score"], (*line)["failed"]}};
   }
@@ -151,8 +152,10 @@ Result<JudgeScore> AnswerJudge::Ask(const std::string& body, const std::function
     ++tries;
     const auto reply = SendHttp(call);
     if (!reply) {
-      if (reply.error().code != Code::kNetwork) return failed(reply.error().code, reply.error().message);
       why = reply.error().message;
+      const std::string place = PublicUrl(call.url) + ": ";  // which `failed` says as well
+      if (why.starts_with(place)) why.erase(0, place.size());
+      if (reply.error().code != Code::kNetwork) return failed(reply.error().code, why);
       continue;
     }
     const int status = reply->status;
@@ -210,8 +213,7 @@ Result<std::vector<JudgeScore>> AnswerJudge::Score(int64_t step, std::span<const
     work();
   }
   for (const size_t i : open)
-    if (answers[i] && *answers[i])
-      MINKE_TRY(book.Write(step, items[i].rollout, hashes[i], **answers[i]));
+    if (answers[i] && *answers[i]) MINKE_TRY(book.Write(step, items[i].rollout, hashes[i], **answers[i]));
   std::vector<JudgeScore> scores;
   for (const auto& answer : answers)
     if (answer && !*answer && answer->error().code != Code::kCancelled) return Fail(answer->error());

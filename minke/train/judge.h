@@ -1,5 +1,5 @@
-// A generative reward (V3.2 report 3): a model behind an OpenAI-compatible server grades answers by a rubric. Scores are
-// written to a file under what was asked, so that a run that is resumed gets the same ones without asking again.
+// A generative reward (V3.2 report 3): a model behind an OpenAI-compatible server grades answers by a rubric. Scores
+// are written to a file under what was asked, so that a run that is resumed gets the same ones without asking again.
 #pragma once
 
 #include <cstdint>
@@ -72,10 +72,10 @@ class AnswerJudge {
   static Result<AnswerJudge> Create(const JudgeOptions& options, std::string where);
 
   // Scores of `items` in their order: from `book` what it has, the others from the server, in parallel, which are then
-  // written there in order. A time-out, a broken connection, a busy server (408, 429, 5xx) and a reply without a score are
-  // tried four times; then, and at once where the server refuses the request, the score is 0 with zero_on_failure, else
-  // the call fails, with what was scored in the book. A wrong key or address (3xx, 401, 403, 404, 405) always fails.
-  // Errors: kNetwork, and those of the book.
+  // written there in order. A time-out, a broken connection, a busy server (408, 429, 5xx) and a reply without a score
+  // are tried four times; then, and at once where the server refuses the request, the score is 0 with zero_on_failure,
+  // else the call fails, with what was scored in the book. A wrong key or address (3xx, 401, 403, 404, 405) always
+  // fails. Errors: kNetwork, and those of the book.
   Result<std::vector<JudgeScore>> Score(int64_t step, std::span<const JudgeItem> items, JudgeBook& book) const;
 
  private:

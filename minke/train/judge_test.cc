@@ -83,9 +83,9 @@ TEST(ParseScore, IsStrict) {
   EXPECT_EQ(ParseScore("It is good.\n\nscore: 10 \r\n\n").value(), 10);
   EXPECT_EQ(ParseScore("score: 1\nscore: 6.25").value(), 6.25);
   EXPECT_EQ(ParseScore("score: 0").value(), 0);
-  for (const char* reply : {"", "7", "score:7", "Score: 7", "score: 11", "score: 10.1", "score: -1", "score: 7/10",
-                            "score: 7\nthank you", "my score: 7", "score: ", "score: .5", "score: 5.", "score: nan",
-                            "score: 1e1", "score: 000", "score: 7 8"}) {
+  for (const char* reply :
+       {"", "7", "score:7", "Score: 7", "score: 11", "score: 10.1", "score: -1", "score: 7/10", "score: 7\nthank you",
+        "my score: 7", "score: ", "score: .5", "score: 5.", "score: nan", "score: 1e1", "score: 000", "score: 7 8"}) {
     const auto score = ParseScore(reply);
     EXPECT_FALSE(score) << reply;
   }
