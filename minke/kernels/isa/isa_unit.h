@@ -10,3 +10,10 @@
 #include "minke/kernels/kernel_table.h"
 
 #define MINKE_INLINE inline __attribute__((always_inline))
+
+// Before a loop over registers: g++ 12 keeps an array in registers only if every loop over it is unrolled early.
+#ifdef __clang__
+#define MINKE_UNROLL
+#else
+#define MINKE_UNROLL _Pragma("GCC unroll 16")
+#endif
