@@ -208,8 +208,8 @@ Status CopySideFiles(const std::string& from, const std::string& to) {
     const bool weights =
         extension == ".safetensors" || extension == ".bin" || extension == ".pt" || extension == ".gguf";
     if (weights || name == "config.json" || name == kIndex || name == "quantize.json" || name == "convert.json" ||
-        name == "training.json" ||
-        !entry.is_regular_file(error) || entry.file_size(error) > static_cast<uintmax_t>(kMaxSideFileBytes))
+        name == "training.json" || !entry.is_regular_file(error) ||
+        entry.file_size(error) > static_cast<uintmax_t>(kMaxSideFileBytes))
       continue;
     MINKE_ASSIGN(const std::string text, ReadFile(entry.path().string(), kMaxSideFileBytes));
     MINKE_TRY(WriteText(fs::path(to) / name, text));

@@ -92,7 +92,7 @@ struct Pass {
   std::span<const BatchItem> items;
   int64_t num_rows = 0;
   int64_t num_logit_rows = 0;
-  ExpertCache* expert_cache = nullptr;  // null: the experts' weights are in LayerWeights
+  ExpertCache* expert_cache = nullptr;             // null: the experts' weights are in LayerWeights
   bool given_topk = false, given_experts = false;  // s.topk with num_selected, or s.experts, are there already
 
   bool selects() const { return c.has_indexer() && options.attention == Attention::kDsa; }

@@ -26,7 +26,7 @@ struct StepReport {
   DataCounts data = {};         // of the stage so far
   double expert_imbalance = 0;  // largest load of an expert over the mean, worst layer
   double seconds = 0;
-  double cpu_seconds = 0;             // of the whole process
+  double cpu_seconds = 0;  // of the whole process
 };
 
 struct TrainHooks {

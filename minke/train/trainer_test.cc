@@ -125,6 +125,7 @@ class Trainer : public SmallRun {
     for (std::string line; std::getline(text, line);) {
       lines.push_back(*ParseJson(line, path));
       lines.back().erase("seconds");
+      lines.back().erase("cpu_seconds");
     }
     return lines;
   }
