@@ -26,7 +26,7 @@ PYTHON = VENV / "bin" / "python"
 QEMU_ARM = "qemu-aarch64-static"
 QEMU_X86 = "qemu-x86_64-static"
 FUZZ_SECONDS = 40
-MOST_SECONDS = 1800  # for one command; the sanitizers' build on a slow machine is the longest
+MOST_SECONDS = 2400  # for one command; the sanitizers' build on a slow machine is the longest
 
 
 class StageFailed(Exception):
@@ -202,7 +202,7 @@ def release(stage, options):
 # builds compile and test all of them, with g++ and with clang.
 CLANG_ROOMS = ["kernels", "model"]  # where another optimiser could change a bit
 LONG_ROOMS = ["model", "engine"]  # started first
-THREAD_ROOMS = ["base", "model", "engine"]  # the others start no threads; kernels run in the tasks of these
+THREAD_ROOMS = ["base", "model", "engine", "train"]  # the others start no threads; kernels run in the tasks of these
 ARM_ROOMS = ["base", "tensor", "kernels", "text", "model"]
 
 
