@@ -13,7 +13,8 @@ COMMANDS = re.findall(rf"^    {PROGRAM}(.*)$", (support.ROOT / "README.md").read
 
 def test_the_commands_of_the_readme(tmp_path):
     """In order, in a folder that has the repository's models and takes what `quantize` writes."""
-    (tmp_path / "models").symlink_to(support.ROOT / "models")
+    for folder in ("models", "examples"):
+        (tmp_path / folder).symlink_to(support.ROOT / folder)
     for command in COMMANDS:
         arguments = shlex.split(command)
         out = support.minke(*arguments, stdin="", cwd=tmp_path).stdout

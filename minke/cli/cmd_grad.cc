@@ -33,12 +33,18 @@ Result<std::vector<float>> ReadNumbers(const TensorFile& file, const std::string
   const TensorRef* tensor = file.Find(name);
   if (!tensor || tensor->num_elements() != count)
     return Fail(Code::kInvalidArgument, "{}: --loss grpo needs the tensor {} with {} numbers", path, name, count);
+  constexpr DType kReadable[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kI64, DType::kU8};
+  if (std::ranges::find(kReadable, tensor->dtype) == std::end(kReadable))
+    return Fail(Code::kInvalidArgument, "{}: tensor {} is {}; --loss grpo reads F32, F16, BF16, I64 and U8", path, name,
+                DTypeName(tensor->dtype));
   std::vector<float> numbers;
   for (int64_t i = 0; i < count; ++i) {
     if (tensor->dtype == DType::kI64) {
       int64_t value = 0;
       std::memcpy(&value, tensor->bytes.data() + i * 8, sizeof value);
       numbers.push_back(static_cast<float>(value));
+    } else if (tensor->dtype == DType::kU8) {
+      numbers.push_back(static_cast<float>(std::to_integer<int>(tensor->bytes[static_cast<size_t>(i)])));
     } else {
       numbers.push_back(ValueAt(*tensor, i));
     }

@@ -1,6 +1,7 @@
 // minke train: the stages of a configuration file, from random weights or a model to a model.
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "minke/cli/command.h"
 #include "minke/cli/signals.h"
@@ -42,11 +43,13 @@ Status Run(const TrainFlags& flags, CliContext& context) {
     progress.Update(tokens, tokens + mean * static_cast<double>(r.total_steps - r.step));
     if (r.step % kReportEvery != 0 && r.step != r.total_steps && r.step != 1) return;
     progress.Clear();
-    context.Note(
-        fmt::format("{} {}/{}: loss {:.4f}, mtp {:.4f}, indexer KL {:.4f}, norm {:.3f}, lr {:.2e}, {:.0f} "
-                    "tokens/s",
-                    r.stage->name(), r.step, r.total_steps, r.loss, r.mtp_loss, r.indexer_kl, r.norm, r.lr,
-                    static_cast<double>(r.tokens) / r.seconds));
+    std::string losses;  // those that the stage has
+    for (const auto& [name, loss] : {std::pair("loss", r.loss), std::pair("mtp", r.mtp_loss)})
+      if (std::isfinite(loss)) losses += fmt::format("{} {:.4f}, ", name, loss);
+    if (r.stage->trains_indexer()) losses += fmt::format("indexer KL {:.4f}, ", r.indexer_kl);
+    context.Note(fmt::format("{} {}/{}: {}norm {:.3f}, lr {:.2e}, {:.0f} tokens/s", r.stage->name(), r.step,
+                             r.total_steps, losses, r.norm > 0 ? r.norm : r.indexer_norm, r.lr,
+                             static_cast<double>(r.tokens) / r.seconds));
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
   MINKE_ASSIGN(const TrainResult result, RunTraining(

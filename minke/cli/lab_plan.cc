@@ -64,7 +64,8 @@ void Planner::AddTraining(const std::string& name, std::vector<std::string> afte
 void Planner::AddRl(const std::string& name, RlConfig config) {
   std::vector<std::string> after = after_start_;
   if (config.model == ModelOf("distilled")) after = {"distilled"};
-  const Json key = config.ToJson();
+  Json key = config.ToJson();
+  key["steps"] = config.steps;  // a run may go on with more of them, but this job ends there
   // One thread each: then CPU seconds of the arms compare.
   Add({name, std::move(after), key, [config = std::move(config), &setup = setup_, name](const LabWork& work) {
          return LabReinforce(config, setup.isa, setup.quiet, name, work);

@@ -71,6 +71,7 @@ void AddEvaluations(const LabSetup& setup, const Jobs& jobs, Json& results) {
 // Mean of curve[key] over the `count` steps that end at `end`.
 double MeanBefore(const Json& curve, const char* key, size_t end, size_t count) {
   double sum = 0;
+  end = std::min(end, curve.at(key).size());
   const size_t begin = end > count ? end - count : 0;
   for (size_t i = begin; i < end; ++i) sum += curve.at(key).at(i).get<double>();
   return sum / static_cast<double>(std::max<size_t>(1, end - begin));

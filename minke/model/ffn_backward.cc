@@ -50,11 +50,10 @@ double Balance(const BackwardPass& back, int64_t begin, int64_t end) {
   const double rows = static_cast<double>(end - begin);
   const auto f = back.b.balance_f;
   std::ranges::fill(f, 0.0f);
-  int32_t chosen[kMaxExpertGroups];
+  std::vector<int32_t> chosen(static_cast<size_t>(k));
   for (int64_t r = begin; r < end; ++r) {
-    const int64_t count =
-        pass.kernels.top_k(pass.s.router_scores[r].data(), e_count, std::min<int64_t>(k, kMaxExpertGroups), chosen);
-    for (int64_t i = 0; i < count; ++i) f[static_cast<size_t>(chosen[i])] += 1;
+    const int64_t count = pass.kernels.top_k(pass.s.router_scores[r].data(), e_count, k, chosen.data());
+    for (int64_t i = 0; i < count; ++i) f[static_cast<size_t>(chosen[static_cast<size_t>(i)])] += 1;
   }
   for (float& value : f) value *= static_cast<float>(static_cast<double>(e_count) / (static_cast<double>(k) * rows));
   double loss = 0;

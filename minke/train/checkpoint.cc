@@ -1,9 +1,11 @@
 #include "minke/train/checkpoint.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <vector>
@@ -105,9 +107,45 @@ Status CopyTensor(const TensorFile& file, const std::string& name, const std::ve
 
 }  // namespace
 
+Result<RunLock> RunLock::Take(const std::string& run) {
+  std::error_code error;
+  fs::create_directories(run, error);
+  if (error) return Fail(Code::kFailed, "{}: cannot be made: {}", run, error.message());
+  const std::string path = run + "/lock";
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) return Fail(Code::kFailed, "{}: cannot be opened: {}", path, std::strerror(errno));
+  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return RunLock(fd);
+  ::close(fd);
+  return Fail(Code::kFailed, "{}: another run is writing there; wait for it, or choose another out", run);
+}
+
+RunLock::~RunLock() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Status CheckSameRun(const Json& found, const Json& wanted, const std::string& folder) {
+  if (found == wanted) return {};
+  std::string which = "a key more";
+  if (found.is_object()) {
+    for (const auto& [key, value] : wanted.items()) {
+      if (found.contains(key) && found[key] == value) continue;
+      which = key;
+      break;
+    }
+  }
+  return Fail(Code::kCannotResume,
+              "{}: was made with another configuration ({} differs); finish with that one, or choose another out",
+              folder, which);
+}
+
 Status SaveTraining(const std::string& run, int64_t step, Parameters& parameters, AdamW& optimizer,
                     const ModelFiles& files, const Json& state) {
   const fs::path folder = fs::path(run) / StepName(step);
+  if (const std::string broken = BrokenTensor(parameters, parameters.values()); !broken.empty())
+    return Fail(
+        Code::kFailed,
+        "step {}: {} holds weights that are not finite, and no checkpoint is written; the last one is as it was", step,
+        broken);
   std::error_code error;
   fs::remove_all(folder, error);  // the same step of an earlier try
   const auto fill = [&](const fs::path& partial) -> Status {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "minke/base/json.h"
 #include "minke/base/result.h"
@@ -17,7 +18,8 @@
 namespace minke {
 
 // Writes RUN/step-N and removes older ones but for the last before it. `state` is the caller's share of training.json.
-// Errors: kFailed with file and reason (disk full); then older checkpoints are as they were.
+// Errors: kFailed with file and reason (disk full), or with the tensor that is not finite; then older checkpoints are
+// as they were.
 Status SaveTraining(const std::string& run, int64_t step, Parameters& parameters, AdamW& optimizer,
                     const ModelFiles& files, const Json& state);
 
@@ -27,6 +29,24 @@ Status SaveModel(const std::string& folder, Parameters& parameters, const ModelF
 
 // The last whole RUN/step-N; empty when there is none.
 std::optional<std::string> LatestTraining(const std::string& run);
+// kCannotResume with the key unless both configurations are equal.
+Status CheckSameRun(const Json& found, const Json& wanted, const std::string& folder);
+
+// One run at a time writes into a folder. Made with the folder if that is not there; released at the end of the
+// process.
+class RunLock {
+ public:
+  // Errors: kFailed, also when another process holds it.
+  static Result<RunLock> Take(const std::string& run);
+  RunLock(RunLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  RunLock& operator=(RunLock&&) = delete;
+  ~RunLock();
+
+ private:
+  explicit RunLock(int fd) : fd_(fd) {}
+  int fd_;
+};
+
 // Fills parameters and optimiser and returns the caller's state. Errors: kDamaged, kCannotResume with file and tensor.
 Result<Json> LoadTraining(const std::string& folder, Parameters& parameters, AdamW& optimizer);
 

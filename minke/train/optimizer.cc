@@ -56,10 +56,10 @@ void AdamW::Update(std::span<const float> gradients, const Norms& norms, const R
   parameters_.Publish();
 }
 
-std::string BrokenTensor(const Parameters& parameters, std::span<const float> gradients) {
+std::string BrokenTensor(const Parameters& parameters, std::span<const float> values) {
   for (const Parameter& p : parameters.list())
     for (int64_t i = 0; i < p.size; ++i)
-      if (!std::isfinite(gradients[static_cast<size_t>(p.offset + i)])) return p.name;
+      if (!std::isfinite(values[static_cast<size_t>(p.offset + i)])) return p.name;
   return {};
 }
 

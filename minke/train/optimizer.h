@@ -55,8 +55,8 @@ class AdamW {
   std::vector<float> mean_, square_;
 };
 
-// The first tensor whose gradient is not finite, or "".
-std::string BrokenTensor(const Parameters& parameters, std::span<const float> gradients);
+// The first tensor that is not finite among `values`, gradients or weights in the layout of Parameters::values, or "".
+std::string BrokenTensor(const Parameters& parameters, std::span<const float> values);
 
 // e_score_correction_bias of every layer += speed * sign(mean load - load), for loads counted over the step's tokens
 // [layers, n_routed_experts] (V3 report 2.1.2). Publishes.

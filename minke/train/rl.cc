@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <numeric>
 #include <optional>
 
@@ -120,6 +121,7 @@ class Rl {
   std::unique_ptr<Parameters> reference_;
   std::unique_ptr<Learner> reference_learner_;
   int64_t reference_step_ = 0;
+  int64_t saved_reference_step_ = 0;  // of the last checkpoint
 };
 
 constexpr int64_t kMostPrompt = 16384;  // tokens
@@ -175,16 +177,9 @@ Result<int64_t> Rl::Resume() {
     if (!state.is_object() || !state.contains("rl") || !state.contains("step") || !state["step"].is_number_integer() ||
         !state.contains("reference_step") || !state["reference_step"].is_number_integer())
       return Fail(Code::kDamaged, "{}/training.json: holds no state of minke rl", *folder);
-    if (const Json config = config_.ToJson(); state["rl"] != config) {
-      for (const auto& [key, value] : config.items())
-        if (!state["rl"].contains(key) || state["rl"][key] != value)
-          return Fail(
-              Code::kCannotResume,
-              "{}: was made with another configuration ({} differs); finish with that one, or choose another out",
-              *folder, key);
-    }
+    MINKE_TRY(CheckSameRun(state["rl"], config_.ToJson(), *folder));
     step = state["step"];
-    reference_step_ = state["reference_step"];
+    reference_step_ = saved_reference_step_ = state["reference_step"];
   } else if (config_.has_reference()) {
     MINKE_ASSIGN(reference_, Parameters::Copy(*parameters_.model(), kernels_, Parameters::MtpCopies::kShared));
   }
@@ -198,14 +193,12 @@ Result<int64_t> Rl::Resume() {
   return step;
 }
 
-// The policy after `step` steps becomes the reference; older ones but the last go.
+// The policy after `step` steps becomes the reference; older ones stay until no checkpoint names them.
 Status Rl::RefreshReference(int64_t step) {
   const std::string folder = fmt::format("{}/reference-{}", config_.out, step);
   std::error_code error;
   fs::remove_all(folder, error);
   MINKE_TRY(SaveModel(folder, parameters_, files_));
-  if (reference_step_ > config_.reference_every)
-    fs::remove_all(fmt::format("{}/reference-{}", config_.out, reference_step_ - config_.reference_every), error);
   std::ranges::copy(parameters_.values(), reference_->values().begin());
   reference_->Publish();
   reference_step_ = step;
@@ -336,7 +329,11 @@ void Rl::Compare(const Episode& episode, TensorView<const float, 2> logits, int6
     const double difference =
         std::fabs(static_cast<double>(logprob) - static_cast<double>(episode.rollout.logprobs[i]));
     // A NaN is the largest difference of all.
-    if (!(difference <= report.on_policy_max_abs_diff)) report.on_policy_max_abs_diff = difference;
+    if (std::isnan(difference)) {
+      report.on_policy_max_abs_diff = std::numeric_limits<double>::infinity();
+    } else {
+      report.on_policy_max_abs_diff = std::max(report.on_policy_max_abs_diff, difference);
+    }
   }
 }
 
@@ -464,7 +461,7 @@ Status Rl::Update(std::span<Episode* const> episodes, bool stale, double rate, R
   rates.model = rate;
   if (config_.indexer_lr > 0) rates.indexer = config_.indexer_lr;
   optimizer_.Update(learner_->gradients(), norms, rates);
-  const double updates = static_cast<double>(config_.mini_batches);
+  const double updates = static_cast<double>(report.updates);
   report.loss += sum.loss / updates, report.norm += norms.model / updates;
   if (sum.sequences > 0) {
     report.kl += sum.kl / static_cast<double>(sum.sequences) / updates;
@@ -506,6 +503,7 @@ Status Rl::Step(int64_t step, RlReport& report) {
     for (const auto& update : updates) MINKE_TRY(ScoreReference(update));
   const double rate = Schedule{config_.lr, config_.lr, config_.warmup_steps, 0, config_.steps}.At(step);
   bool stale = false;
+  report.updates = std::ranges::count_if(updates, [](const auto& update) { return !update.empty(); });
   for (const auto& update : updates) {
     if (update.empty()) continue;
     MINKE_TRY(Update(update, stale, rate, report));
@@ -516,9 +514,19 @@ Status Rl::Step(int64_t step, RlReport& report) {
   return {};
 }
 
+// References before the one of the last checkpoint but one, which is kept, are needed no more.
 Status Rl::Save(int64_t step) {
   const Json state = {{"rl", config_.ToJson()}, {"step", step}, {"reference_step", reference_step_}};
-  return SaveTraining(config_.out, step, parameters_, optimizer_, files_, state);
+  MINKE_TRY(SaveTraining(config_.out, step, parameters_, optimizer_, files_, state));
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(config_.out, error)) {
+    const std::string name = entry.path().filename().string();
+    constexpr std::string_view kPrefix = "reference-";
+    if (name.starts_with(kPrefix) && std::atoll(name.c_str() + kPrefix.size()) < saved_reference_step_)
+      fs::remove_all(entry.path(), error);
+  }
+  saved_reference_step_ = reference_step_;
+  return {};
 }
 
 Status Rl::WriteMetrics(MetricsWriter& metrics, const RlReport& r) const {
@@ -559,9 +567,7 @@ Status Rl::WriteMetrics(MetricsWriter& metrics, const RlReport& r) const {
 }
 
 Result<RlResult> Rl::All() {
-  std::error_code error;
-  fs::create_directories(config_.out, error);
-  if (error) return Fail(Code::kFailed, "{}: cannot be made: {}", config_.out, error.message());
+  MINKE_ASSIGN(const RunLock lock, RunLock::Take(config_.out));
   MINKE_TRY(Open());
   RlResult result;
   MINKE_ASSIGN(result.resumed_at, Resume());
@@ -579,13 +585,14 @@ Result<RlResult> Rl::All() {
     MINKE_TRY(WriteMetrics(metrics, report));
     if (hooks_.on_step) hooks_.on_step(report);
     const bool stop = hooks_.should_stop && hooks_.should_stop();
-    if (stop || step == config_.steps || step % config_.checkpoint_every == 0) MINKE_TRY(Save(step));
+    if (stop || step >= config_.steps || step % config_.checkpoint_every == 0) MINKE_TRY(Save(step));
     if (stop) break;
   }
   result.steps = step;
-  result.finished = step == config_.steps;
+  result.finished = step >= config_.steps;
   if (!result.finished) return result;
   const fs::path model = fs::path(config_.out) / "model";
+  std::error_code error;
   fs::remove_all(model, error);
   MINKE_TRY(SaveModel(model.string(), parameters_, files_));
   return result;

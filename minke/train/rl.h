@@ -30,6 +30,7 @@ struct RlReport {
   double on_policy_max_abs_diff = 0;
   int64_t tokens = 0;                 // that the policy chose
   int64_t skipped_questions = 0;      // all answers had the same reward
+  int64_t updates = 0;                // mini-batches with something to learn
   double loss = 0, kl = 0, norm = 0;  // means over updates
   double clipped = 0, masked = 0;     // shares of tokens, of sequences
   double mean_ratio_log = 0, max_ratio_log = 0;

@@ -145,9 +145,9 @@ Result<RlConfig> ReadRlConfig(const std::string& path) {
   c.grpo.temperature = c.temperature;
 
   ConfigSection optimizer = root.Section("optimizer");
-  Number(optimizer, "beta1", c.adamw.beta1, 0, 1);
-  Number(optimizer, "beta2", c.adamw.beta2, 0, 1);
-  Number(optimizer, "eps", c.adamw.eps, 0, 1);
+  Number(optimizer, "beta1", c.adamw.beta1, 0, 0.999999);
+  Number(optimizer, "beta2", c.adamw.beta2, 0, 0.999999);
+  Number(optimizer, "eps", c.adamw.eps, 1e-30, 1);
   Number(optimizer, "weight_decay", c.adamw.weight_decay, 0, 10);
   Number(optimizer, "clip", c.adamw.clip, 0, 1e30);
 
@@ -157,7 +157,7 @@ Result<RlConfig> ReadRlConfig(const std::string& path) {
   double shares = 0;
   for (const RlTask& task : c.tasks) shares += task.share;
   if (!sections.empty() && shares <= 0) root.Refuse("steps", "no task has a share of the questions");
-  if (c.mini_batches > c.questions) root.Refuse("mini_batches", "more than questions");
+  if (c.questions % c.mini_batches != 0) root.Refuse("mini_batches", "does not divide questions");
   MINKE_TRY(file.Finish());
   return c;
 }

@@ -151,7 +151,15 @@ int64_t Rollout::num_chosen() const { return std::ranges::count(chosen, uint8_t{
 Result<std::vector<Rollout>> RunRollouts(Engine& engine, const Tokenizer& tokenizer,
                                          std::span<const RolloutRequest> requests,
                                          const std::function<void(size_t done)>& progress) {
-  return Driver(engine, tokenizer, requests).Run(progress);
+  MINKE_ASSIGN(std::vector<Rollout> rollouts, Driver(engine, tokenizer, requests).Run(progress));
+  // What was appended past the limit has not run and carries no loss.
+  for (size_t i = 0; i < rollouts.size(); ++i) {
+    Rollout& rollout = rollouts[i];
+    const auto most = static_cast<size_t>(requests[i].params.max_tokens);
+    if (rollout.tokens.size() <= most) continue;
+    rollout.tokens.resize(most), rollout.chosen.resize(most), rollout.logprobs.resize(most);
+  }
+  return rollouts;
 }
 
 }  // namespace minke

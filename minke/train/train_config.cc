@@ -111,9 +111,9 @@ Result<TrainConfig> ReadTrainConfig(const std::string& path) {
     optimizer.Number(key, wide, least, most);
     value = static_cast<float>(wide);
   };
-  number("beta1", config.adamw.beta1, 0, 1);
-  number("beta2", config.adamw.beta2, 0, 1);
-  number("eps", config.adamw.eps, 0, 1);
+  number("beta1", config.adamw.beta1, 0, 0.999999);
+  number("beta2", config.adamw.beta2, 0, 0.999999);
+  number("eps", config.adamw.eps, 1e-30, 1);
   number("weight_decay", config.adamw.weight_decay, 0, 10);
   number("clip", config.adamw.clip, 0, 1e30);
 

@@ -228,13 +228,7 @@ Result<int64_t> Run::Resume() {
   if (!has("config") || !has("step") || !has("stage") || !has("cursor") || !state["step"].is_number_integer() ||
       !state["stage"].is_number_integer())
     return Fail(Code::kDamaged, "{}/training.json: holds no state of minke train", *folder);
-  if (const Json config = config_.ToJson(); state["config"] != config) {
-    for (const auto& [key, value] : config.items())
-      if (!state["config"].contains(key) || state["config"][key] != value)
-        return Fail(Code::kCannotResume,
-                    "{}: was made with another configuration ({} differs); finish with that one, or choose another out",
-                    *folder, key);
-  }
+  MINKE_TRY(CheckSameRun(state["config"], config_.ToJson(), *folder));
   cursor_ = state["cursor"];
   cursor_stage_ = state["stage"];
   return state["step"].get<int64_t>();
@@ -242,6 +236,9 @@ Result<int64_t> Run::Resume() {
 
 Result<std::unique_ptr<StageRun>> Run::BeginStage(size_t index) {
   const StageConfig& stage = config_.stages[index];
+  if (!stage.trains_model() && !parameters_.model()->config().has_indexer())
+    return Fail(Code::kInvalidArgument, "stage {}: the model has no indexer, and the stage trains nothing else",
+                stage.name());
   const auto policy = config_.cut_long ? DatasetOptions::TooLong::kCut : DatasetOptions::TooLong::kDrop;
   MINKE_ASSIGN(Dataset data, Dataset::Open(stage.data, encoder_,
                                            {.seed = config_.seed + index,
@@ -290,9 +287,7 @@ Status Run::WriteMetrics(MetricsWriter& metrics, const StepReport& r) {
 }
 
 Result<TrainResult> Run::All() {
-  std::error_code error;
-  fs::create_directories(config_.out, error);
-  if (error) return Fail(Code::kFailed, "{}: cannot be made: {}", config_.out, error.message());
+  MINKE_ASSIGN(const RunLock lock, RunLock::Take(config_.out));
   TrainResult result;
   MINKE_ASSIGN(result.resumed_at, Resume());
   MINKE_ASSIGN(MetricsWriter metrics,
@@ -321,6 +316,7 @@ Result<TrainResult> Run::All() {
   result.steps = step;
   result.finished = true;
   const fs::path model = fs::path(config_.out) / "model";
+  std::error_code error;
   fs::remove_all(model, error);
   MINKE_TRY(SaveModel(model.string(), parameters_, files_));
   return result;
