@@ -80,6 +80,32 @@ TEST_F(TrainingCheckpoint, TwoAreKeptAndOnlyWholeOnesCount) {
   EXPECT_EQ(LatestTraining(Path("run")), Path("run/step-00000010"));
 }
 
+TEST_F(TrainingCheckpoint, HoldsNoWeightThatIsNotFinite) {
+  ASSERT_TRUE(Save(1));
+  parameters_->values_of(parameters_->list()[3])[0] = std::numeric_limits<float>::quiet_NaN();
+  const auto refused = Save(2);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find(parameters_->list()[3].name), std::string::npos) << refused.error().message;
+  EXPECT_EQ(Saved(), std::vector<std::string>{"step-00000001"});
+}
+
+TEST_F(TrainingCheckpoint, OneRunAtATimeWritesIntoAFolder) {
+  {
+    const auto first = RunLock::Take(Path("run"));
+    ASSERT_TRUE(first) << first.error().message;
+    const auto second = RunLock::Take(Path("run"));
+    ASSERT_FALSE(second);
+    EXPECT_NE(second.error().message.find("another run is writing there"), std::string::npos);
+  }
+  EXPECT_TRUE(RunLock::Take(Path("run"))) << "released with the first";
+}
+
+TEST_F(TrainingCheckpoint, ConfigurationsAreComparedBothWays) {
+  EXPECT_TRUE(CheckSameRun({{"a", 1}}, {{"a", 1}}, "run"));
+  EXPECT_NE(CheckSameRun({{"a", 2}}, {{"a", 1}}, "run").error().message.find("(a differs)"), std::string::npos);
+  EXPECT_EQ(CheckSameRun({{"a", 1}, {"b", 1}}, {{"a", 1}}, "run").error().code, Code::kCannotResume);
+}
+
 TEST_F(TrainingCheckpoint, DamageIsNamedNeverACrash) {
   const std::string folder = Path("run/step-00000007"), json = folder + "/training.json";
   const auto load = [&] {

@@ -142,6 +142,21 @@ TEST_F(Rl, ARunInterruptedAnywhereEndsWithTheSameBytes) {
   EXPECT_TRUE(Bytes(config.out + "/model/model.safetensors") == whole);
 }
 
+// The reference is renewed more often than a checkpoint is written: the one that the checkpoint names is still there.
+TEST_F(Rl, AKilledRunFindsItsReference) {
+  RlConfig config = Config();
+  config.steps = 5, config.checkpoint_every = 3, config.reference_every = 1, config.tasks[0].beta = 0.05;
+  const std::string whole = Run(config);
+  config.out = Path("killed");
+  ASSERT_TRUE(TryRun(config));
+  fs::remove_all(config.out + "/step-00000005");
+  const auto result = TryRun(config);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->resumed_at, 3);
+  EXPECT_TRUE(Bytes(config.out + "/model/model.safetensors") == whole);
+  EXPECT_FALSE(fs::exists(config.out + "/reference-2")) << "nobody needs it";
+}
+
 TEST_F(Rl, AnotherConfigurationCannotResume) {
   RlConfig config = Config();
   config.steps = 2;
