@@ -7,8 +7,8 @@
 #include "minke/cli/training.h"
 #include "minke/engine/engine.h"
 #include "minke/kernels/kernel_set.h"
-#include "minke/train/cpu_seconds.h"
 #include "minke/train/make_data.h"
+#include "minke/train/seconds.h"
 
 namespace minke {
 namespace {

@@ -63,7 +63,7 @@ Status WriteModelFiles(const fs::path& folder, Parameters& parameters, ModelFile
   return WriteText(folder / "config.json", DumpJson(files.config) + "\n");
 }
 
-// Makes `folder` whole or not at all: `fill` writes into a folder beside it.
+// Makes `folder` anew, whole or not at all: `fill` writes into a folder beside it.
 template <class F>
 Status MakeFolder(const fs::path& folder, F&& fill) {
   std::error_code error;
@@ -76,6 +76,7 @@ Status MakeFolder(const fs::path& folder, F&& fill) {
     return filled;
   }
   SyncFolder(partial);
+  fs::remove_all(folder, error);  // of an earlier try
   fs::rename(partial, folder, error);
   if (error) return Fail(Code::kFailed, "{}: cannot get its name: {}", folder.string(), error.message());
   SyncFolder(folder.parent_path());
@@ -146,8 +147,6 @@ Status SaveTraining(const std::string& run, int64_t step, Parameters& parameters
         Code::kFailed,
         "step {}: {} holds weights that are not finite, and no checkpoint is written; the last one is as it was", step,
         broken);
-  std::error_code error;
-  fs::remove_all(folder, error);  // the same step of an earlier try
   const auto fill = [&](const fs::path& partial) -> Status {
     MINKE_TRY(WriteModelFiles(partial, parameters, files));
     const auto size = std::ssize(optimizer.mean());
@@ -163,6 +162,7 @@ Status SaveTraining(const std::string& run, int64_t step, Parameters& parameters
     return WriteText(partial / "training.json", DumpJson(json) + "\n");
   };
   MINKE_TRY(MakeFolder(folder, fill));
+  std::error_code error;
   auto found = Checkpoints(run);
   for (size_t i = 0; i + kKept < found.size(); ++i) fs::remove_all(found[i], error);
   return {};

@@ -23,8 +23,8 @@ namespace minke {
 Status SaveTraining(const std::string& run, int64_t step, Parameters& parameters, AdamW& optimizer,
                     const ModelFiles& files, const Json& state);
 
-// The model alone, as an ordinary folder that does not exist yet. Its MTP layer carries copies of the shared embedding
-// and head, as released checkpoints do.
+// The model alone, as an ordinary folder, in place of one of that name. Its MTP layer carries copies of the shared
+// embedding and head, as released checkpoints do.
 Status SaveModel(const std::string& folder, Parameters& parameters, const ModelFiles& files);
 
 // The last whole RUN/step-N; empty when there is none.

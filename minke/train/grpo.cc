@@ -9,9 +9,7 @@ namespace minke {
 namespace {
 
 std::span<const TokenId> KeptAt(const KeptSets* kept, size_t i) {
-  if (!kept) return {};
-  return std::span(kept->tokens)
-      .subspan(static_cast<size_t>(kept->begin[i]), static_cast<size_t>(kept->begin[i + 1] - kept->begin[i]));
+  return kept ? kept->At(i) : std::span<const TokenId>();
 }
 
 // logits of `kept` over temperature, in the order of `kept`.

@@ -26,6 +26,11 @@ struct GrpoOptions {
 struct KeptSets {
   std::vector<int32_t> begin;   // [tokens + 1]; an empty set is the whole vocabulary
   std::vector<TokenId> tokens;  // ascending in each set
+
+  // Of token i; empty: the whole vocabulary.
+  std::span<const TokenId> At(size_t i) const {
+    return std::span(tokens).subspan(static_cast<size_t>(begin[i]), static_cast<size_t>(begin[i + 1] - begin[i]));
+  }
 };
 
 // One answer. Row first_row + i of the logits has predicted tokens[i].

@@ -1,7 +1,6 @@
 #include "minke/train/rl.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -12,18 +11,16 @@
 #include "minke/engine/sampler.h"
 #include "minke/model/learner.h"
 #include "minke/train/checkpoint.h"
-#include "minke/train/cpu_seconds.h"
 #include "minke/train/evaluate.h"
 #include "minke/train/metrics.h"
 #include "minke/train/rollout.h"
 #include "minke/train/schedule.h"
+#include "minke/train/seconds.h"
 
 namespace minke {
 namespace {
 
 namespace fs = std::filesystem;
-
-double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // One answer and all that learning from it needs.
 struct Episode {
@@ -169,10 +166,10 @@ Result<std::unique_ptr<Learner>> Rl::MakeLearner(Parameters& parameters) {
 
 Result<int64_t> Rl::Resume() {
   int64_t step = 0;
+  if (config_.has_reference()) {  // the weights to start from, until they are renewed
+    MINKE_ASSIGN(reference_, Parameters::Copy(*parameters_.model(), kernels_, Parameters::MtpCopies::kShared));
+  }
   if (const auto folder = LatestTraining(config_.out)) {
-    if (config_.has_reference()) {
-      MINKE_ASSIGN(reference_, Parameters::Copy(*parameters_.model(), kernels_, Parameters::MtpCopies::kShared));
-    }
     MINKE_ASSIGN(const Json state, LoadTraining(*folder, parameters_, optimizer_));
     if (!state.is_object() || !state.contains("rl") || !state.contains("step") || !state["step"].is_number_integer() ||
         !state.contains("reference_step") || !state["reference_step"].is_number_integer())
@@ -180,8 +177,6 @@ Result<int64_t> Rl::Resume() {
     MINKE_TRY(CheckSameRun(state["rl"], config_.ToJson(), *folder));
     step = state["step"];
     reference_step_ = saved_reference_step_ = state["reference_step"];
-  } else if (config_.has_reference()) {
-    MINKE_ASSIGN(reference_, Parameters::Copy(*parameters_.model(), kernels_, Parameters::MtpCopies::kShared));
   }
   if (!reference_) return step;
   if (reference_step_ > 0) {
@@ -196,8 +191,6 @@ Result<int64_t> Rl::Resume() {
 // The policy after `step` steps becomes the reference; older ones stay until no checkpoint names them.
 Status Rl::RefreshReference(int64_t step) {
   const std::string folder = fmt::format("{}/reference-{}", config_.out, step);
-  std::error_code error;
-  fs::remove_all(folder, error);
   MINKE_TRY(SaveModel(folder, parameters_, files_));
   std::ranges::copy(parameters_.values(), reference_->values().begin());
   reference_->Publish();
@@ -216,7 +209,7 @@ SamplingParams Rl::Sampling(int64_t step) const {
 }
 
 Result<std::vector<Episode>> Rl::Roll(int64_t step, RlReport& report) {
-  const double start = Seconds();
+  const double start = WallSeconds();
   double shares = 0;
   for (const RlTask& task : config_.tasks) shares += task.share;
   std::vector<Episode> episodes;
@@ -265,13 +258,13 @@ Result<std::vector<Episode>> Rl::Roll(int64_t step, RlReport& report) {
     }
     report.tokens += rollout.num_chosen();
   }
-  report.rollout_seconds = Seconds() - start;
+  report.rollout_seconds = WallSeconds() - start;
   return episodes;
 }
 
 // The judges' part of the rewards, task by task.
 Status Rl::AskJudges(int64_t step, std::vector<Episode>& episodes, RlReport& report) {
-  const double start = Seconds();
+  const double start = WallSeconds();
   for (size_t t = 0; t < tasks_.size(); ++t) {
     if (!judges_[t]) continue;
     std::vector<JudgeItem> items;
@@ -285,7 +278,7 @@ Status Rl::AskJudges(int64_t step, std::vector<Episode>& episodes, RlReport& rep
       ++report.judged, report.judge += scores[i].score, report.judge_failed += scores[i].failed;
     }
   }
-  report.judge_seconds = Seconds() - start;
+  report.judge_seconds = WallSeconds() - start;
   if (report.judged > 0) report.judge /= static_cast<double>(report.judged);
   return {};
 }
@@ -376,29 +369,24 @@ Status Rl::Score(std::span<Episode* const> episodes, RlReport& report) {
 }
 
 Status Rl::ScoreReference(std::span<Episode* const> episodes) {
-  return ForMicroBatches(
-      episodes, config_.micro_tokens, false,
-      [&](std::span<Episode* const> part, std::span<const LearnerItem> items) -> Status {
-        const auto logits = reference_learner_->Forward(items);
-        int64_t row = 0;
-        for (Episode* episode : part) {
-          const auto answer = episode->answer();
-          episode->ref_logprobs.assign(answer.size(), 0);
-          for (size_t i = 0; i < answer.size(); ++i) {
-            if (!episode->rollout.chosen[i]) continue;
-            std::span<const TokenId> kept;
-            if (keeps_sets())
-              kept = std::span(episode->kept.tokens)
-                         .subspan(static_cast<size_t>(episode->kept.begin[i]),
-                                  static_cast<size_t>(episode->kept.begin[i + 1] - episode->kept.begin[i]));
-            episode->ref_logprobs[i] =
-                PolicyLogprob(kernels_, logits[row + episode->prompt - 1 + static_cast<int64_t>(i)], answer[i],
-                              config_.temperature, kept);
-          }
-          row += std::ssize(episode->tokens);
-        }
-        return {};
-      });
+  return ForMicroBatches(episodes, config_.micro_tokens, false,
+                         [&](std::span<Episode* const> part, std::span<const LearnerItem> items) -> Status {
+                           const auto logits = reference_learner_->Forward(items);
+                           int64_t row = 0;
+                           for (Episode* episode : part) {
+                             const auto answer = episode->answer();
+                             episode->ref_logprobs.assign(answer.size(), 0);
+                             for (size_t i = 0; i < answer.size(); ++i) {
+                               if (!episode->rollout.chosen[i]) continue;
+                               const auto kept = keeps_sets() ? episode->kept.At(i) : std::span<const TokenId>();
+                               episode->ref_logprobs[i] =
+                                   PolicyLogprob(kernels_, logits[row + episode->prompt - 1 + static_cast<int64_t>(i)],
+                                                 answer[i], config_.temperature, kept);
+                             }
+                             row += std::ssize(episode->tokens);
+                           }
+                           return {};
+                         });
 }
 
 // One optimiser step on the episodes of some questions. `stale`: the weights have changed since they were sampled, and
@@ -490,7 +478,7 @@ Status Rl::Step(int64_t step, RlReport& report) {
   MINKE_ASSIGN(std::vector<Episode> episodes, Roll(step, report));
   MINKE_TRY(AskJudges(step, episodes, report));
   Judge(episodes, report);
-  const double start = Seconds();
+  const double start = WallSeconds();
   // Episodes of each update, but for questions that teach nothing.
   std::vector<std::vector<Episode*>> updates(static_cast<size_t>(config_.mini_batches));
   for (Episode& episode : episodes)
@@ -509,7 +497,7 @@ Status Rl::Step(int64_t step, RlReport& report) {
     MINKE_TRY(Update(update, stale, rate, report));
     stale = true;
   }
-  report.learn_seconds = Seconds() - start;
+  report.learn_seconds = WallSeconds() - start;
   report.cpu_seconds = CpuSeconds() - cpu_start;
   return {};
 }
@@ -591,10 +579,7 @@ Result<RlResult> Rl::All() {
   result.steps = step;
   result.finished = step >= config_.steps;
   if (!result.finished) return result;
-  const fs::path model = fs::path(config_.out) / "model";
-  std::error_code error;
-  fs::remove_all(model, error);
-  MINKE_TRY(SaveModel(model.string(), parameters_, files_));
+  MINKE_TRY(SaveModel(config_.out + "/model", parameters_, files_));
   return result;
 }
 

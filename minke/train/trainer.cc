@@ -1,26 +1,20 @@
 #include "minke/train/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <filesystem>
 #include <limits>
 
 #include "minke/model/learner.h"
 #include "minke/train/checkpoint.h"
-#include "minke/train/cpu_seconds.h"
 #include "minke/train/loss.h"
 #include "minke/train/metrics.h"
 #include "minke/train/schedule.h"
+#include "minke/train/seconds.h"
 
 namespace minke {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-
-double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // One forward pass's worth of documents.
 struct MicroBatch {
@@ -148,7 +142,7 @@ Status StageRun::CheckFinite(const StepReport& report, const AdamW::Norms& norms
 
 // `step` counts from 0 in the stage.
 Status StageRun::Step(int64_t step, StepReport& report) {
-  const double start = Seconds(), cpu_start = CpuSeconds();
+  const double start = WallSeconds(), cpu_start = CpuSeconds();
   MINKE_TRY(ReadBatch());
   learner_->ClearGradients();
   learner_->ClearExpertLoads();
@@ -182,7 +176,7 @@ Status StageRun::Step(int64_t step, StepReport& report) {
       report.expert_imbalance =
           std::max(report.expert_imbalance, static_cast<double>(most * std::ssize(load)) / static_cast<double>(sum));
   }
-  report.seconds = Seconds() - start, report.cpu_seconds = CpuSeconds() - cpu_start;
+  report.seconds = WallSeconds() - start, report.cpu_seconds = CpuSeconds() - cpu_start;
   return {};
 }
 
@@ -315,10 +309,7 @@ Result<TrainResult> Run::All() {
   }
   result.steps = step;
   result.finished = true;
-  const fs::path model = fs::path(config_.out) / "model";
-  std::error_code error;
-  fs::remove_all(model, error);
-  MINKE_TRY(SaveModel(model.string(), parameters_, files_));
+  MINKE_TRY(SaveModel(config_.out + "/model", parameters_, files_));
   return result;
 }
 
