@@ -210,6 +210,12 @@ void ConfigSection::Number(std::string_view key, double& value, double least, do
     Wrong(*node, key, Bounds(least, most));
 }
 
+void ConfigSection::Number(std::string_view key, float& value, double least, double most) {
+  double wide = static_cast<double>(value);
+  Number(key, wide, least, most);
+  value = static_cast<float>(wide);
+}
+
 void ConfigSection::Text(std::string_view key, std::string& value) {
   const ConfigNode* node = Find(key);
   if (!node) return;

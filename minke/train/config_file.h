@@ -35,6 +35,7 @@ class ConfigSection {
   void Number(std::string_view key, int64_t& value, int64_t least, int64_t most);
   void Number(std::string_view key, int& value, int least, int most);
   void Number(std::string_view key, double& value, double least, double most);
+  void Number(std::string_view key, float& value, double least, double most);  // bounds as written, then rounded
   void Text(std::string_view key, std::string& value);
   void Choice(std::string_view key, std::string& value, const std::vector<std::string>& choices);
   void Flag(std::string_view key, bool& value);

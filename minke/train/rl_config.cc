@@ -4,18 +4,13 @@
 #include <limits>
 
 #include "minke/train/config_file.h"
+#include "minke/train/optimizer_config.h"
 #include "minke/train/task.h"
 
 namespace minke {
 namespace {
 
 constexpr int64_t kMost = 1 << 20;
-
-void Number(ConfigSection& section, const char* key, float& value, double least, double most) {
-  double wide = static_cast<double>(value);
-  section.Number(key, wide, least, most);
-  value = static_cast<float>(wide);
-}
 
 void ReadJudge(ConfigSection section, JudgeOptions& judge) {
   if (!section.present()) return;
@@ -127,9 +122,9 @@ Result<RlConfig> ReadRlConfig(const std::string& path) {
   root.Number("lr", c.lr, 0.0, 10.0);
   root.Number("warmup_steps", c.warmup_steps, 0, 1'000'000'000);
   root.Number("indexer_lr", c.indexer_lr, 0.0, 10.0);
-  Number(root, "temperature", c.temperature, 0.01, kMaxTemperature);
-  Number(root, "top_p", c.top_p, 0.01, 1);
-  Number(root, "min_p", c.min_p, 0, 0.99);
+  root.Number("temperature", c.temperature, 0.01, kMaxTemperature);
+  root.Number("top_p", c.top_p, 0.01, 1);
+  root.Number("min_p", c.min_p, 0, 0.99);
   root.Number("top_k", c.top_k, 0, kMost);
   std::string attention = "dsa";
   root.Choice("attention", attention, {"dense", "dsa"});
@@ -140,17 +135,11 @@ Result<RlConfig> ReadRlConfig(const std::string& path) {
   root.Flag("check_on_policy", c.check_on_policy);
   root.Flag("unbiased_kl", c.grpo.unbiased_kl);
   root.Flag("sequence_mask", c.grpo.sequence_mask);
-  Number(root, "clip", c.grpo.clip, 0, 1e6);
-  Number(root, "delta", c.grpo.delta, 0, 1e6);
+  root.Number("clip", c.grpo.clip, 0, 1e6);
+  root.Number("delta", c.grpo.delta, 0, 1e6);
   c.grpo.temperature = c.temperature;
 
-  ConfigSection optimizer = root.Section("optimizer");
-  Number(optimizer, "beta1", c.adamw.beta1, 0, 0.999999);
-  Number(optimizer, "beta2", c.adamw.beta2, 0, 0.999999);
-  Number(optimizer, "eps", c.adamw.eps, 1e-30, 1);
-  Number(optimizer, "weight_decay", c.adamw.weight_decay, 0, 10);
-  Number(optimizer, "clip", c.adamw.clip, 0, 1e30);
-
+  ReadOptimizer(root.Section("optimizer"), c.adamw);
   const auto sections = root.Sections("task");
   if (sections.empty()) root.Refuse("steps", "the run has no [[task]]");
   for (const ConfigSection& section : sections) ReadTask(section, c.tasks.emplace_back());

@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "minke/train/config_file.h"
+#include "minke/train/optimizer_config.h"
 
 namespace minke {
 namespace {
@@ -105,18 +106,7 @@ Result<TrainConfig> ReadTrainConfig(const std::string& path) {
     root.Refuse("out",
                 "the run needs one of `model` (weights to start from) and `init` (a config.json for random ones)");
 
-  ConfigSection optimizer = root.Section("optimizer");
-  const auto number = [&](const char* key, float& value, double least, double most) {
-    double wide = value;
-    optimizer.Number(key, wide, least, most);
-    value = static_cast<float>(wide);
-  };
-  number("beta1", config.adamw.beta1, 0, 0.999999);
-  number("beta2", config.adamw.beta2, 0, 0.999999);
-  number("eps", config.adamw.eps, 1e-30, 1);
-  number("weight_decay", config.adamw.weight_decay, 0, 10);
-  number("clip", config.adamw.clip, 0, 1e30);
-
+  ReadOptimizer(root.Section("optimizer"), config.adamw);
   const auto sections = root.Sections("stage");
   if (sections.empty()) root.Refuse("out", "the run has no [[stage]]");
   for (const ConfigSection& section : sections) ReadStage(section, config.stages.emplace_back());
