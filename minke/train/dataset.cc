@@ -19,11 +19,6 @@ std::string_view Text(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
-uint64_t Fnv1a(std::string_view bytes, uint64_t hash) {
-  for (const char byte : bytes) hash = (hash ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
-  return hash;
-}
-
 }  // namespace
 
 int64_t Sequence::num_targets() const { return std::ranges::count(loss, 1); }

@@ -12,6 +12,7 @@
 #include "minke/base/json.h"
 #include "minke/base/result.h"
 #include "minke/train/document.h"
+#include "minke/train/fnv.h"
 
 namespace minke {
 
@@ -98,7 +99,7 @@ class Dataset {
   std::vector<MappedFile> files_;
   std::vector<int64_t> first_line_;  // of each file
   std::vector<uint64_t> begins_;     // of each line, in its file
-  uint64_t hash_ = 0xcbf29ce484222325;
+  uint64_t hash_ = kFnvStart;
 
   std::vector<uint32_t> order_;  // the epoch's permutation of lines; empty without shuffle
   int64_t epoch_ = 0, place_ = 0, token_ = 0;

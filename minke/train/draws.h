@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "minke/base/rng.h"
+#include "minke/train/fnv.h"
 
 namespace minke {
 
@@ -33,8 +34,7 @@ class Draws {
 
 // FNV-1a with a final mix: the same number on every machine.
 inline uint64_t HashText(std::string_view text) {
-  uint64_t hash = 0xCBF29CE484222325;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  uint64_t hash = Fnv1a(text);
   hash = (hash ^ (hash >> 30)) * 0xBF58476D1CE4E5B9;
   hash = (hash ^ (hash >> 27)) * 0x94D049BB133111EB;
   return hash ^ (hash >> 31);

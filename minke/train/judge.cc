@@ -10,6 +10,7 @@
 #include "minke/base/file.h"
 #include "minke/base/http.h"
 #include "minke/base/json.h"
+#include "minke/train/fnv.h"
 
 namespace minke {
 namespace {
@@ -24,11 +25,7 @@ constexpr const char* kInstructions =
     "Then write one number from 0 (worst) to 10 (best) as the last line, exactly in this form:\nscore: N";
 
 // FNV-1a, 64 bits: which question a score belongs to, not a defence.
-std::string HashOf(std::string_view text) {
-  uint64_t hash = 14695981039346656037u;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
-  return fmt::format("{:016x}", hash);
-}
+std::string HashOf(std::string_view text) { return fmt::format("{:016x}", Fnv1a(text)); }
 
 // The beginning of what a server said, on one line.
 std::string Excerpt(std::string_view text) {

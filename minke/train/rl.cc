@@ -84,7 +84,7 @@ class Rl {
   Status Step(int64_t step, RlReport& report);
   Result<std::vector<Episode>> Roll(int64_t step, RlReport& report);
   Status AskJudges(int64_t step, std::vector<Episode>& episodes, RlReport& report);
-  void Judge(std::vector<Episode>& episodes, RlReport& report) const;
+  void Reward(std::vector<Episode>& episodes, RlReport& report) const;
   // Old log-probabilities, kept sets and choices, by the weights that sampled.
   Status Score(std::span<Episode* const> episodes, RlReport& report);
   Status ScoreReference(std::span<Episode* const> episodes);
@@ -284,7 +284,7 @@ Status Rl::AskJudges(int64_t step, std::vector<Episode>& episodes, RlReport& rep
 }
 
 // Rewards, and advantages without dividing by their deviation (V3.2 report 3.1).
-void Rl::Judge(std::vector<Episode>& episodes, RlReport& report) const {
+void Rl::Reward(std::vector<Episode>& episodes, RlReport& report) const {
   report.tasks.resize(tasks_.size());
   for (Episode& episode : episodes) {
     episode.reward = RewardOf(episode.verdict, episode.rollout, config_.tasks[episode.task].reward);
@@ -477,7 +477,7 @@ Status Rl::Step(int64_t step, RlReport& report) {
   const double cpu_start = CpuSeconds();
   MINKE_ASSIGN(std::vector<Episode> episodes, Roll(step, report));
   MINKE_TRY(AskJudges(step, episodes, report));
-  Judge(episodes, report);
+  Reward(episodes, report);
   const double start = WallSeconds();
   // Episodes of each update, but for questions that teach nothing.
   std::vector<std::vector<Episode*>> updates(static_cast<size_t>(config_.mini_batches));
