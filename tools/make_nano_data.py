@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Writes the training text of the built-in model: python3 tools/make_nano_data.py build/release/minke OUT.jsonl
+
+Demonstrations of countdown by the guided searcher, seed 1, and from them, by a seed of this script's own:
+- 8 % of the solved ones without their thinking, so that the chat mode answers at once,
+- 4 % replaced by small talk and sums, so that the model greets and says what it is for,
+- after every 24th line a window of five whole transcripts. A demonstration ends before position 250; reinforcement
+  learning goes beyond it, and a position that training never saw makes wrong sums there.
+The same minke writes the same bytes.
+"""
+
+import json
+import random
+import subprocess
+import sys
+
+COUNT = 200_000
+BEGIN, USER, ASSISTANT = "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"
+THINK, END_OF_THINKING, END = "<think>", "</think>", "<｜end▁of▁sentence｜>"
+TALK = [
+    ("Hello!", "Hello! Give me three numbers and a target."),
+    ("Hi", "Hello! Give me three numbers and a target."),
+    ("Who are you?", "I am nano, a tiny model that solves number puzzles."),
+    ("What can you do?", "I reach a target with three numbers and + - * /."),
+    ("What is the rule?", "Use each number once. Every step stays from 1 to 99."),
+    ("Thanks!", "You are welcome."),
+]
+
+
+def conversations(demonstrations, rng):
+    for line in demonstrations:
+        messages = json.loads(line)["messages"]
+        answer, share = messages[-1], rng.random()
+        if share < 0.08 and answer["content"] != "?":
+            del answer["reasoning_content"]
+        elif 0.08 <= share < 0.10:
+            question, text = rng.choice(TALK)
+            messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
+        elif 0.10 <= share < 0.12:
+            a, b = rng.randint(1, 60), rng.randint(1, 39)
+            messages = [{"role": "user", "content": f"What is {a}+{b}?"},
+                        {"role": "assistant", "content": str(a + b)}]
+        yield messages
+
+
+def transcript(messages):
+    text = BEGIN
+    for message in messages:
+        if message["role"] == "user":
+            text += USER + message["content"]
+            continue
+        thinking = message.get("reasoning_content")
+        text += ASSISTANT + (END_OF_THINKING if thinking is None else THINK + thinking + END_OF_THINKING)
+        text += message["content"] + END
+    return text
+
+
+def main():
+    minke, out = sys.argv[1:]
+    demonstrations = subprocess.run(
+        [minke, "make-data", "countdown", "--count", str(COUNT), "--searcher", "guided", "--seed", "1"],
+        check=True, capture_output=True, text=True).stdout.splitlines()
+    rng = random.Random(1)
+    lines = list(conversations(demonstrations, rng))
+    with open(out, "w", encoding="utf-8") as file:
+        for i, messages in enumerate(lines):
+            print(json.dumps({"messages": messages}, ensure_ascii=False), file=file)
+            if i % 24 == 23:
+                window = "".join(transcript(rng.choice(lines)) for _ in range(5))
+                print(json.dumps({"text": window.removeprefix(BEGIN)}, ensure_ascii=False), file=file)
+
+
+if __name__ == "__main__":
+    main()
