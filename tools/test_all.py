@@ -238,7 +238,7 @@ def tsan(stage, options):
 
 
 # Tests of linear time say nothing there.
-ARM_FILTER = ONE_CASE_OF_BYTES + ":*OneLongPiece*:*TakesTimeInProportion*:MatMulTiles.ModelShapes:IndexScoresI8.KeepTheSelection"
+ARM_FILTER = ONE_CASE_OF_BYTES + ":*OneLongPiece*:*TakesTimeInProportion*:MatMulTiles.ModelShapes:IndexKeys.KeepTheSelection"
 
 # Emulation costs a factor of twenty, so the cases are chosen. The CPU of today's Arm servers runs both kernel sets and
 # every way of the golden cases. The old one is there for an instruction that it lacks: it runs the kernels whose

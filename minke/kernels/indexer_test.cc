@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 #include "minke/kernels/kernels_testing.h"
@@ -230,41 +231,54 @@ TEST(IndexScoresI8, AllSetsAgree) {
   }
 }
 
-// What 8 bits cost the selection: the share of the exact top 2048 of 8192 that they keep, on Gaussian data.
-TEST(IndexScoresI8, KeepTheSelection) {
+// What rounded keys cost the selection: the share of the exact top 2048 of 8192 that they keep, on Gaussian data, with
+// queries and keys as the model prepares them. docs/performance.md has what this prints.
+TEST(IndexKeys, KeepTheSelection) {
   Random random(13);
-  const int64_t heads = 64, dim = 128, count = 8192, k = 2048, width = dim / 4 + 1;
+  const int64_t heads = 64, dim = 128, count = 8192, k = 2048;
   const auto gaussian = [&](int64_t n) {
     std::vector<float> x(static_cast<size_t>(n));
     for (float& v : x)
       v = static_cast<float>(std::sqrt(-2 * std::log(1 - random.Uniform())) * std::cos(6.2831853 * random.Uniform()));
     return x;
   };
-  const std::vector<float> q = gaussian(heads * dim);
-  std::vector<float> weights = gaussian(heads), keys = gaussian(count * dim), exact(static_cast<size_t>(count)),
-                     coarse(exact.size()), rows(static_cast<size_t>(count * width));
+  const std::vector<float> q = gaussian(heads * dim), weights = gaussian(heads), keys = gaussian(count * dim);
   const KernelSet& set = AllKernelSets().front().supported() ? AllKernelSets().front() : Reference();
-  float *key_page = keys.data(), *row_page = rows.data();
-  set.index_scores(q.data(), weights.data(), heads, dim, {&key_page, 0, dim, count}, 0, count, exact.data());
-  std::vector<uint8_t> q_codes(q.size());
-  for (int64_t j = 0; j < heads; ++j) {
-    float scale = 0;
-    set.quantize_i8(q.data() + j * dim, dim, q_codes.data() + j * dim, &scale);
-    weights[static_cast<size_t>(j)] *= scale;
+  const auto select = [&](RowFormat format) {
+    const int64_t width = RowFloats(format, dim, 0);
+    std::vector<float> rows(static_cast<size_t>(count * width)), scores(static_cast<size_t>(count));
+    std::vector<float> x = keys, query = q, query_weights = weights;
+    for (int64_t s = 0; s < count; ++s) PackIndexKey(set, format, x.data() + s * dim, dim, rows.data() + s * width);
+    std::vector<uint8_t> codes(q.size());
+    for (int64_t j = 0; j < heads; ++j) {
+      float* head = query.data() + j * dim;
+      float scale = 1;
+      if (RotatesIndex(format)) RotateIndex(set, head, dim);
+      if (format == RowFormat::kInt8) set.quantize_i8(head, dim, codes.data() + j * dim, &scale);
+      query_weights[static_cast<size_t>(j)] *= scale;
+    }
+    float* page = rows.data();
+    const PagedRows cached = {&page, 0, width, count, format};
+    if (format == RowFormat::kInt8) {
+      set.index_scores_i8(codes.data(), query_weights.data(), heads, dim, cached, 0, count, scores.data());
+    } else {
+      set.index_scores(query.data(), query_weights.data(), heads, dim, cached, 0, count, scores.data());
+    }
+    std::vector<int32_t> selected(static_cast<size_t>(k));
+    set.top_k(scores.data(), count, k, selected.data());
+    return selected;
+  };
+  const std::vector<int32_t> exact = select(RowFormat::kF32);
+  const std::map<std::string, std::pair<RowFormat, double>> least = {
+      {"BF16", {RowFormat::kBF16, 0.995}}, {"FP8", {RowFormat::kFp8, 0.975}}, {"INT8", {RowFormat::kInt8, 0.99}}};
+  for (const auto& [name, bound] : least) {
+    std::vector<int32_t> both;
+    std::ranges::set_intersection(exact, select(bound.first), std::back_inserter(both));
+    const double recall = static_cast<double>(both.size()) / static_cast<double>(k);
+    fmt::print("recall of {} keys: {:.2f} %\n", name, 100 * recall);
+    EXPECT_GT(recall, bound.second) << name;
+    EXPECT_LT(recall, 1.0) << name;
   }
-  for (int64_t s = 0; s < count; ++s)
-    set.quantize_i8(keys.data() + s * dim, dim, reinterpret_cast<uint8_t*>(row_page + s * width),
-                    row_page + s * width + dim / 4);
-  set.index_scores_i8(q_codes.data(), weights.data(), heads, dim, {&row_page, 0, width, count}, 0, count,
-                      coarse.data());
-  std::vector<int32_t> a(static_cast<size_t>(k)), b(a.size()), both;
-  set.top_k(exact.data(), count, k, a.data());
-  set.top_k(coarse.data(), count, k, b.data());
-  std::ranges::set_intersection(a, b, std::back_inserter(both));
-  const double recall = static_cast<double>(both.size()) / static_cast<double>(k);
-  RecordProperty("recall", fmt::format("{:.4f}", recall));
-  EXPECT_GT(recall, 0.985);
-  EXPECT_LT(recall, 1.0);
 }
 
 TEST(Hadamard, AllSetsAgreeAndTwiceIsTheInput) {
