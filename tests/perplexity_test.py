@@ -39,7 +39,9 @@ def test_numbers_follow_from_the_logits(text, tmp_path):
     ids = token_ids()
     saved = tmp_path / "logits.safetensors"
     (row,) = rows("nano", "-f", text, "-c", len(ids), "--save-logits", saved)
-    logits = load_file(saved)["logits"].astype(np.float64)
+    file = load_file(saved)
+    assert file["input_ids"].tolist() == ids and file["windows"].tolist() == [len(ids), len(ids)]
+    logits = file["logits"].astype(np.float64)
     assert logits.shape[0] == row["scored_tokens"] == len(ids) - 1
     log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     nll = -log_p[np.arange(len(ids) - 1), ids[1:]]
@@ -47,7 +49,7 @@ def test_numbers_follow_from_the_logits(text, tmp_path):
     assert row["error"] == pytest.approx(row["perplexity"] * nll.std(ddof=1) / math.sqrt(len(nll)), rel=1e-6)
 
     moved = logits + np.random.default_rng(1).normal(0, 0.5, logits.shape)
-    save_file({"logits": moved.astype(np.float32)}, tmp_path / "moved.safetensors")
+    save_file(file | {"logits": moved.astype(np.float32)}, tmp_path / "moved.safetensors")
     log_q = moved - np.logaddexp.reduce(moved, axis=1, keepdims=True)
     kl = (np.exp(log_q) * (log_q - log_p)).sum(axis=1)
     (row,) = rows("nano", "-f", text, "-c", len(ids), "--kl-base", tmp_path / "moved.safetensors")
@@ -84,10 +86,27 @@ def test_refusals(text, tmp_path):
     refused(3, "no_such", "nano", "-f", tmp_path / "no_such.txt")
     refused(2, "give dsa, dense or dsa,dense", "nano", "-f", text, "--attention", "dsa,")
     refused(2, "--stride 200 is more", "nano", "-f", text, "-c", 100, "--stride", 200)
-    save_file({"logits": np.zeros((3, 512), np.float32)}, tmp_path / "short.safetensors")
-    refused(2, "has 3 rows", "nano", "-f", text, "--kl-base", tmp_path / "short.safetensors")
     save_file({"logits": np.zeros((3, 5), np.float32)}, tmp_path / "narrow.safetensors")
     refused(2, "of 512 columns", "nano", "-f", text, "--kl-base", tmp_path / "narrow.safetensors")
+
+
+def test_a_base_of_another_text_or_cut_is_refused(text, tmp_path):
+    """With as many rows in it, too."""
+    saved, other, bare, short = (tmp_path / name for name in ("saved", "other.txt", "bare", "short"))
+    rows("nano", "-f", text, "-c", 64, "--save-logits", saved)
+    file = load_file(saved)
+    save_file({"logits": file["logits"]}, bare)  # says nothing of its text
+    save_file(file | {"logits": file["logits"][:3]}, short)
+    other.write_text(TEXT.replace("33", "34", 1))
+
+    def refused(words, *arguments):
+        result = support.minke("perplexity", "nano", *arguments, check=False)
+        assert result.returncode == 2 and words in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+    refused("of another text or cut", "-f", other, "-c", 64, "--kl-base", saved, "-q")
+    refused("of another text or cut", "-f", text, "-c", 64, "--stride", 63, "--kl-base", saved, "-q")
+    refused("of another text or cut", "-f", text, "-c", 64, "--kl-base", bare, "-q")
+    refused("has 3 rows", "-f", text, "-c", 64, "--kl-base", short, "-q")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 // minke perplexity: how well a model predicts a text, and how far its predictions are from another model's.
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "minke/base/json.h"
@@ -13,7 +14,9 @@
 namespace minke {
 namespace {
 
-constexpr const char* kLogits = "logits";
+// Of the file of --save-logits: F32 [scored tokens, vocabulary]; what they were computed from, I32 [tokens]; and the
+// cut, I64 [window, stride].
+constexpr const char *kLogits = "logits", *kInputIds = "input_ids", *kWindows = "windows";
 
 struct PerplexityFlags {
   ModelFlags model;
@@ -43,13 +46,26 @@ Result<std::vector<Attention>> ParseAttentions(const std::string& text) {
   return list;
 }
 
+// A text, cut: what a saved file and a run that compares with it must share.
+struct ScoredText {
+  std::vector<TokenId> ids;
+  std::array<int64_t, 2> windows;  // length and stride
+};
+
 // Saved logits of another run over the same text.
 struct Base {
   std::unique_ptr<TensorFile> file;
   const TensorRef* logits = nullptr;
 };
 
-Result<Base> OpenBase(const std::string& path, int64_t vocab_size) {
+// Whether the file has a tensor of these values.
+template <class T>
+bool Holds(const TensorFile& file, const char* name, DType dtype, std::span<const T> values) {
+  const TensorRef* tensor = file.Find(name);
+  return tensor && tensor->dtype == dtype && std::ranges::equal(tensor->bytes, std::as_bytes(values));
+}
+
+Result<Base> OpenBase(const std::string& path, int64_t vocab_size, const ScoredText& text) {
   Base base;
   MINKE_ASSIGN(base.file, OpenSafetensors(path));
   base.logits = base.file->Find(kLogits);
@@ -58,11 +74,18 @@ Result<Base> OpenBase(const std::string& path, int64_t vocab_size) {
     return Fail(Code::kInvalidArgument,
                 "{}: has no F32 tensor \"{}\" of {} columns: make it with minke perplexity --save-logits", path,
                 kLogits, vocab_size);
+  if (!Holds<TokenId>(*base.file, kInputIds, DType::kI32, text.ids) ||
+      !Holds<int64_t>(*base.file, kWindows, DType::kI64, text.windows))
+    return Fail(
+        Code::kInvalidArgument,
+        "{}: its logits are of another text or cut than these {} tokens in windows of {}, stride {}: make it anew "
+        "with minke perplexity --save-logits",
+        path, text.ids.size(), text.windows[0], text.windows[1]);
   return base;
 }
 
 Result<Row> Measure(const PerplexityFlags& flags, const OpenedModel& opened, const KernelSet& kernels, ThreadPool& pool,
-                    Attention attention, const Base& base, Progress& progress) {
+                    Attention attention, const ScoredText& text, const Base& base, Progress& progress) {
   const int64_t vocab = opened.model->config().vocab_size;
   Row result;
   result.attention = attention;
@@ -85,14 +108,17 @@ Result<Row> Measure(const PerplexityFlags& flags, const OpenedModel& opened, con
   options.attention = attention, options.mla_form = flags.model.mla_form();
   options.cache = flags.model.cache.formats();
   MINKE_ASSIGN(result.perplexity,
-               MeasurePerplexity(opened, kernels, pool, flags.text, flags.cut, options, progress, row));
+               MeasurePerplexity(opened, kernels, pool, text.ids, flags.cut, options, progress, row));
   if (base.logits && base.logits->shape[0] != result.perplexity.scored)
-    return Fail(Code::kInvalidArgument, "{}: has {} rows, but {} tokens were scored: it is of another text or cut",
-                flags.kl_base, base.logits->shape[0], result.perplexity.scored);
+    return Fail(Code::kInvalidArgument, "{}: has {} rows, but {} tokens were scored: it is damaged", flags.kl_base,
+                base.logits->shape[0], result.perplexity.scored);
   if (!flags.save_logits.empty()) {
-    const TensorToWrite tensor = {
-        kLogits, DType::kF32, {result.perplexity.scored, vocab}, std::as_bytes(std::span(saved))};
-    MINKE_TRY(WriteSafetensors(flags.save_logits, std::span(&tensor, 1)));
+    const std::array<TensorToWrite, 3> tensors = {{
+        {kLogits, DType::kF32, {result.perplexity.scored, vocab}, std::as_bytes(std::span(saved))},
+        {kInputIds, DType::kI32, {static_cast<int64_t>(text.ids.size())}, std::as_bytes(std::span(text.ids))},
+        {kWindows, DType::kI64, {2}, std::as_bytes(std::span(text.windows))},
+    }};
+    MINKE_TRY(WriteSafetensors(flags.save_logits, tensors));
   }
   return result;
 }
@@ -139,26 +165,28 @@ Status MeasureAll(const PerplexityFlags& flags, CliContext& context) {
     return Fail(Code::kInvalidArgument, "--save-logits goes with one --attention");
   MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
   MINKE_ASSIGN(const OpenedModel opened, OpenModel(flags.model, context));
+  ScoredText text{.ids = {}, .windows = {flags.cut.window, flags.cut.stride > 0 ? flags.cut.stride : flags.cut.window}};
+  MINKE_ASSIGN(text.ids, EncodeText(opened, flags.text));
   Base base;
   if (!flags.kl_base.empty()) {
-    MINKE_ASSIGN(base, OpenBase(flags.kl_base, opened.model->config().vocab_size));
+    MINKE_ASSIGN(base, OpenBase(flags.kl_base, opened.model->config().vocab_size, text));
   }
   MINKE_ASSIGN(const auto pool, ThreadPool::Create(context.ThreadCount()));
   const ModelConfig& config = opened.model->config();
   Json rows = Json::array();
-  std::string text;
+  std::string lines;
   for (const Attention attention : attentions) {
     Progress progress("scoring", "tokens", !context.quiet);
-    MINKE_ASSIGN(const Row row, Measure(flags, opened, *kernels, *pool, attention, base, progress));
+    MINKE_ASSIGN(const Row row, Measure(flags, opened, *kernels, *pool, attention, text, base, progress));
     rows.push_back(RowJson(row, config));
-    text += RowText(row, config);
+    lines += RowText(row, config);
   }
-  if (!flags.json) return context.out.Write(text);
+  if (!flags.json) return context.out.Write(lines);
   const Json report = {{"version", 1},
                        {"model", opened.path.name},
                        {"isa", kernels->name},
-                       {"window", flags.cut.window},
-                       {"stride", flags.cut.stride > 0 ? flags.cut.stride : flags.cut.window},
+                       {"window", text.windows[0]},
+                       {"stride", text.windows[1]},
                        {"rows", std::move(rows)}};
   return context.out.WriteLine(DumpJson(report));
 }
@@ -175,7 +203,8 @@ void AddPerplexityCommand(FlagSet program, CliContext& context) {
               "Tokens in one window, each alone from position 0, its first token not scored (default 384)");
   verb.Number("--stride", flags->cut.stride, 1, 1 << 30,
               "From one window to the next; tokens of overlaps are scored once (default: the window)");
-  verb.Text("--save-logits", flags->save_logits, "Write the logits to this safetensors file");
+  verb.Text("--save-logits", flags->save_logits,
+            "Write the logits, and the token ids they are of, to this safetensors file");
   verb.Text("--kl-base", flags->kl_base, "Divergence from logits that --save-logits wrote over the same text");
   verb.Text("--attention", flags->model.attention, "dsa, dense, or dsa,dense side by side (default dsa)");
   verb.Choice("--mla", flags->model.mla, {"absorbed", "expanded"}, "Form of dense attention");

@@ -196,8 +196,9 @@ Status Score(const ScoreFlags& flags, CliContext& context) {
     MINKE_ASSIGN(const auto threads, ThreadPool::Create(context.ThreadCount()));
     ThreadPool& pool = *threads;
     Progress progress("scoring", "tokens", !context.quiet);
+    MINKE_ASSIGN(const std::vector<TokenId> ids, EncodeText(opened, flags.text));
     MINKE_ASSIGN(facts.perplexity,
-                 MeasurePerplexity(opened, *kernels, pool, flags.text, {.window = flags.window}, options, progress));
+                 MeasurePerplexity(opened, *kernels, pool, ids, {.window = flags.window}, options, progress));
     facts.tokens = facts.perplexity->tokens;
     facts.seconds = facts.perplexity->seconds;
   }

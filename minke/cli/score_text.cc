@@ -19,13 +19,11 @@ double Perplexity::error() const {
   return value() * std::sqrt(std::max(0.0, nll_squares / n - mean * mean) / (n - 1));
 }
 
-Result<Perplexity> MeasurePerplexity(const OpenedModel& opened, const KernelSet& kernels, ThreadPool& pool,
-                                     const std::string& path, const TextWindows& cut, const ScoreRunOptions& options,
-                                     Progress& progress, const ScoredRowFn& each_row) {
+Result<std::vector<TokenId>> EncodeText(const OpenedModel& opened, const std::string& path) {
   const ModelConfig& config = opened.model->config();
   MINKE_ASSIGN(const std::string text, ReadFile(path, kMaxTextBytes));
   MINKE_ASSIGN(const auto tokenizer, OpenTokenizer(opened.path));
-  const std::vector<TokenId> ids = tokenizer->Encode(text);
+  std::vector<TokenId> ids = tokenizer->Encode(text);
   if (ids.size() < 2) {
     return Fail(Code::kInvalidArgument, "{}: {} tokens: perplexity needs at least two", path, ids.size());
   }
@@ -36,11 +34,18 @@ Result<Perplexity> MeasurePerplexity(const OpenedModel& opened, const KernelSet&
                   opened.path.path, id, config.vocab_size);
     }
   }
+  return ids;
+}
+
+Result<Perplexity> MeasurePerplexity(const OpenedModel& opened, const KernelSet& kernels, ThreadPool& pool,
+                                     std::span<const TokenId> ids, const TextWindows& cut,
+                                     const ScoreRunOptions& options, Progress& progress, const ScoredRowFn& each_row) {
+  const ModelConfig& config = opened.model->config();
   const size_t window = static_cast<size_t>(cut.window);
   const size_t stride = cut.stride > 0 ? static_cast<size_t>(cut.stride) : window;
   std::vector<std::span<const TokenId>> windows;
   for (size_t begin = 0; begin < ids.size(); begin += stride) {
-    windows.push_back(std::span(ids).subspan(begin, std::min(window, ids.size() - begin)));
+    windows.push_back(ids.subspan(begin, std::min(window, ids.size() - begin)));
     if (stride < window && begin + window >= ids.size()) break;  // what is left was in this one
   }
   // The first token of a window that was in no earlier one.

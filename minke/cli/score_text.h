@@ -5,7 +5,9 @@
 
 #include <cmath>
 #include <functional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "minke/base/thread_pool.h"
 #include "minke/cli/model_flags.h"
@@ -30,10 +32,13 @@ struct TextWindows {
 // Receives the logits that predict a scored token, in the text's order of windows.
 using ScoredRowFn = std::function<Status(std::span<const float> logits)>;
 
-// Errors: kNotFound for a missing file or tokenizer, kInvalidArgument for a text of fewer than two tokens or a window
-// past the model's context.
+// Token ids of the file at `path`. Errors: kNotFound for a missing file or tokenizer, kInvalidArgument for a text of
+// fewer than two tokens, kDamaged for an id that the model does not have.
+Result<std::vector<TokenId>> EncodeText(const OpenedModel& opened, const std::string& path);
+
+// Errors: kInvalidArgument for a window past the model's context.
 Result<Perplexity> MeasurePerplexity(const OpenedModel& opened, const KernelSet& kernels, ThreadPool& pool,
-                                     const std::string& path, const TextWindows& cut, const ScoreRunOptions& options,
-                                     Progress& progress, const ScoredRowFn& row = {});
+                                     std::span<const TokenId> ids, const TextWindows& cut,
+                                     const ScoreRunOptions& options, Progress& progress, const ScoredRowFn& row = {});
 
 }  // namespace minke
