@@ -79,10 +79,11 @@ void AddQuantizeCommand(FlagSet program, CliContext& context) {
               [flags, &context] { return Quantize(*flags, context); });
   verb.Required("MODEL", flags->model, kModelHelp);
   verb.Required("OUT", flags->out, "Folder to make; an interrupted run goes on from OUT.partial");
-  verb.Choice("--type", flags->type, {"q8", "q6", "q4"}, "8.5, 6.5 or 4.5 bits a weight");
+  verb.Choice("--type", flags->type, {"q8", "q6", "q4"},
+              "8.5, 6.5 or 4.5 bits a weight (default q8); with q4 the embedding and the head are q6");
   verb.Repeated("--keep", flags->keep,
                 "REGEX=TYPE: matrices whose name matches become TYPE (q8, q6, q4, or keep: as stored); the first that "
-                "matches wins");
+                "matches wins, and one that matches nothing is an error");
   verb.Number("--shard-mb", flags->shard_mb, 1, int64_t{1} << 20,
               "Size of a shard, which is also what memory holds of the result");
   verb.Switch("--json", flags->json, "The record (OUT/quantize.json) on standard output");

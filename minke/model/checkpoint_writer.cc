@@ -289,6 +289,7 @@ Result<Json> QuantizeCheckpoint(const Model& model, ModelFiles files, const std:
   MINKE_TRY(PartialName(out));
   if (model.config().has_tiles)
     return Fail(Code::kInvalidArgument, "{}: is quantised already; start from the original", model.checkpoint().path());
+  MINKE_TRY(CheckRulesMatch(model, options.rules));
   Json rules = Json::array();
   for (const QuantizeRule& rule : options.rules) rules.push_back(rule.text);
   Json record = {{"version", 2},

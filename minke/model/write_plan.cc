@@ -1,5 +1,6 @@
 #include "minke/model/write_plan.h"
 
+#include <algorithm>
 #include <functional>
 #include <map>
 
@@ -44,11 +45,14 @@ class Matrices {
   std::map<std::string, WeightView> views_;
 };
 
+bool StaysExact(const std::string& name, const ModelConfig& config) {
+  return name.ends_with("mlp.gate.weight") || name.ends_with("indexer.weights_proj.weight") ||
+         (name.ends_with("kv_b_proj.weight") && !HeadsAreTiles(config));
+}
+
 std::optional<DType> TypeOf(const std::string& name, const ModelConfig& config, DType type,
                             const std::vector<QuantizeRule>& rules) {
-  const bool exact = name.ends_with("mlp.gate.weight") || name.ends_with("indexer.weights_proj.weight") ||
-                     (name.ends_with("kv_b_proj.weight") && !HeadsAreTiles(config));
-  if (exact) return std::nullopt;
+  if (StaysExact(name, config)) return std::nullopt;
   for (const QuantizeRule& rule : rules)
     if (std::regex_search(name, rule.pattern)) return rule.type;
   const bool every_token = name.ends_with("embed_tokens.weight") || name.ends_with("head.weight");
@@ -82,6 +86,22 @@ Result<QuantizeRule> ParseQuantizeRule(const std::string& text) {
   } catch (const std::regex_error& error) {
     return Fail(Code::kInvalidArgument, "--keep \"{}\": is no regular expression: {}", text, error.what());
   }
+}
+
+Status CheckRulesMatch(const Model& model, const std::vector<QuantizeRule>& rules) {
+  const std::vector<std::string> names = model.checkpoint().Names();
+  const Matrices matrices(model);
+  for (const QuantizeRule& rule : rules) {
+    const bool matches = std::ranges::any_of(names, [&](const std::string& name) {
+      return (!rule.type || (matrices.Find(name) && !StaysExact(name, model.config()))) &&
+             std::regex_search(name, rule.pattern);
+    });
+    if (!matches)
+      return Fail(Code::kInvalidArgument,
+                  "--keep \"{}\": \"{}\" matches no {}: minke inspect MODEL --tensors lists names", rule.text,
+                  rule.text.substr(0, rule.text.rfind('=')), rule.type ? "matrix that can be quantised" : "tensor");
+  }
+  return {};
 }
 
 namespace {

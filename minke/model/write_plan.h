@@ -24,6 +24,10 @@ struct QuantizeRule {
 Result<QuantizeRule> ParseQuantizeRule(const std::string& text);
 Result<std::optional<DType>> ParseQuantizeType(std::string_view text);  // the TYPE alone; nullopt is "keep"
 
+// kInvalidArgument for a rule that can change nothing: its pattern is in the name of no tensor, or, where TYPE is not
+// keep, of no matrix that may get one.
+Status CheckRulesMatch(const Model& model, const std::vector<QuantizeRule>& rules);
+
 struct PlannedTensor {
   std::string name;
   std::optional<DType> type;  // a tile type, or what CanEncode says; nothing: copied as it is stored
