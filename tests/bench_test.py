@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -167,23 +169,43 @@ def test_other_errors(tmp_path):
     fails(1, "bench", "nano", "--cost", 1, "--chart", tmp_path / "none" / "x.svg", says="none")
 
 
+@pytest.mark.parametrize("script", [path for path in sorted((support.ROOT / "bench").rglob("*.py")) if "argparse" in path.read_text()],
+                         ids=lambda path: path.name)
+def test_the_help_of_a_script_needs_no_package(script):
+    # -S: no site-packages
+    result = subprocess.run([sys.executable, "-S", script, "--help"], capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout.startswith("usage: "), result.stderr
+
+
 def test_doctor_measures_the_same_peaks():
     report = json.loads(support.minke("doctor", "--json", "-t", 1).stdout)
     assert report["peaks"]["threads"] == 1 and report["peaks"]["f32_flop_per_s"] > 0
     assert report["peaks"]["memory_bytes_per_s"] == report["memory"]["bytes_per_s"]
-    assert re.search(r"^peaks +memory read at .*, F32 \d+ GFLOP/s, 8-bit \d+ GOP/s \(\w+\), by 1 thread$",
-                     support.minke("doctor", "-t", 1).stdout, re.MULTILINE)
+    text = support.minke("doctor", "-t", 1).stdout
+    assert re.search(r"^peaks +memory read at .*, F32 \d+ GFLOP/s, 8-bit \d+ GOP/s \(\w+\), by 1 thread$", text, re.MULTILINE)
+    assert re.search(r"^processor .* \d+ online, 1 in use$", text, re.MULTILINE)
 
 
 def test_speed_is_predicted():
-    report = json.loads(support.minke("doctor", "nano", "-d", "0,1k,4k", "-t", 1, "--json").stdout)
+    cache = ["--cache-type", "int8", "--index-precision", "exact"]  # as minke bench takes them
+    report = json.loads(support.minke("doctor", "nano", "-d", "0,1k,4k", "-t", 1, *cache, "--json").stdout)
     assert report["model"] == "nano" and report["speed"]["threads"] == 1
     rows = {(row["phase"], row["depth"]): row["tokens_per_s"] for row in report["speed"]["rows"]}
     assert sorted(rows) == [("decode", 0), ("decode", 1024), ("prefill", 0), ("prefill", 1024)] and min(rows.values()) > 0
     assert [skip["depth"] for skip in report["speed"]["skipped"]] == [4096]
+    assert report["speed"]["cache"] == "INT8, index keys F32"
     out = support.minke("inspect", "nano", "--fit", 64, "-d", "0,1k", "-t", 1).stdout
-    assert re.search(r"^speed, predicted: one sequence, 1 thread, \w+\n  at 0 +prefill +\d+ tokens/s, decode +\d+ tokens/s\n  at 1K ",
+    assert re.search(r"^speed, predicted: one sequence, 1 thread, \w+, cache F32\n  at 0 +prefill +\d+ tokens/s, decode +\d+ tokens/s\n  at 1K ",
                      out, re.MULTILINE)
     assert "speed" not in json.loads(support.minke("inspect", "nano", "--json").stdout)
     assert "speed" not in json.loads(support.minke("doctor", "--json").stdout)
     fails(3, "doctor", "no-such-model", says="no-such-model")
+
+
+def test_the_fit_has_the_cache_that_was_asked_for():
+    exact, rounded = (json.loads(support.minke("inspect", "nano", "--fit", 640, "-d", 0, *more, "--json").stdout)
+                      for more in ([], ["--cache-type", "bf16"]))
+    assert rounded["fit"]["cache_bytes"] == exact["fit"]["cache_bytes"] / 2
+    assert rounded["cache"]["bytes_per_token"] == exact["cache"]["bytes_per_token"] / 2
+    assert rounded["speed"]["cache"] == "BF16"
+

@@ -51,6 +51,12 @@ def nano_copy(tmp_path):
     (["rnu", "nano"], "did you mean run?"),
     (["help", "scroe"], "did you mean score?"),
     (["run", "nano", "x", "--tmep", "1"], "did you mean --temp?"),
+    (["inspect", "nano", "--greddy", "3"], "unknown flag --greddy: see minke inspect --help"),  # --greedy is score's
+    (["inspect", "nano", "--thraeds", "3"], "did you mean --threads?"),  # every verb's
+    (["--tmep", "1"], "unknown flag --tmep: see minke --help"),
+    (["tokenizer", "--vocab-size", "300", "train"], "unknown flag --vocab-size in this place: see minke tokenizer --help"),
+    (["inspect", "nano", "-d", "1k"], "-d without --fit"),
+    (["doctor", "-d", "1k"], "-d without MODEL"),
     (["run", "nano", "x", "--temp", "9"], "--temp"),
     (["run", "nano", "x", "--top-p", "warm"], "--top-p"),
     (["run", "nano", "x", "--top-k", "513"], ["top_k", "512"]),

@@ -85,6 +85,13 @@ def test_perplexity_stays(quantized, kind, bound):
     assert 0.99 < perplexity(quantized / kind) / perplexity("nano") < bound
 
 
+@pytest.mark.parametrize("kind", TYPES)
+def test_parameters_are_counted_not_bytes(quantized, kind):
+    before, after = (json.loads(support.minke("inspect", model, "--json").stdout)["tensors"]
+                     for model in ("nano", quantized / kind))
+    assert after["parameters"] == before["parameters"] == sum(int(np.prod(shape)) for shape in tensors(support.NANO).values())
+
+
 def test_keep_names_exceptions(tmp_path):
     support.minke("quantize", "nano", tmp_path / "out", "--type", "q4", "--keep", r"layers\.0\.=q8", "--keep", "lm_head=keep")
     shapes = tensors(tmp_path / "out")
@@ -116,6 +123,9 @@ def test_refusals(quantized, tmp_path):
     refused(2, "REGEX=TYPE", "nano", tmp_path / "out", "--keep", "lm_head")
     refused(2, "none of q8, q6, q4, keep", "nano", tmp_path / "out", "--keep", "lm_head=q5")
     refused(2, "no regular expression", "nano", tmp_path / "out", "--keep", "(=q8")
+    refused(2, '"lm_haed" matches no matrix that can be quantised', "nano", tmp_path / "out", "--keep", "lm_haed=q8")
+    refused(2, '"mlp.gate.w" matches no matrix', "nano", tmp_path / "out", "--keep", "lm_head=q8", "--keep", "mlp.gate.w=q8")
+    refused(2, '"lm_haed" matches no tensor', "nano", tmp_path / "out", "--keep", "lm_haed=keep")
     (tmp_path / "file").write_text("")
     refused(1, "cannot be made", "nano", tmp_path / "file" / "out")
     assert not (tmp_path / "out").exists()

@@ -22,7 +22,7 @@ namespace {
 struct DoctorFlags {
   bool json = false;
   std::string folder, model;
-  std::vector<int64_t> depths = kPredictedDepths;
+  PredictionFlags speed;
 };
 
 // Released models, by the fields in which they differ from their family's defaults (docs/model.md,
@@ -76,7 +76,7 @@ std::string RateText(double bytes_per_s) { return BytesText(static_cast<int64_t>
 std::string DoctorText(const Json& report, const Peaks& peaks) {
   const Json &cpu = report.at("cpu"), &memory = report.at("memory"), &disk = report.at("disk");
   std::string text = Line("minke", report.at("minke").get<std::string>());
-  text += Line("processor", fmt::format("{} ({}), {} online, {} usable here", cpu.at("name").get<std::string>(),
+  text += Line("processor", fmt::format("{} ({}), {} online, {} in use", cpu.at("name").get<std::string>(),
                                         cpu.at("architecture").get<std::string>(), cpu.at("online").get<int>(),
                                         cpu.at("threads").get<int>()));
   const Json& kernels = report.at("kernels");
@@ -107,8 +107,9 @@ std::string DoctorText(const Json& report, const Peaks& peaks) {
     text += Line(fits ? "fits" : "does not fit",
                  fmt::format("{}: {}{}", model.at("model").get<std::string>(),
                              BytesText(model.at("weight_bytes").get<int64_t>()),
-                             fits ? fmt::format(", at most {:.2g} tokens/s by memory bandwidth",
-                                                model.at("most_tokens_per_s").get<double>())
+                             fits ? fmt::format(", at most {:.2g} tokens/s by the memory bandwidth of {} thread{}",
+                                                model.at("most_tokens_per_s").get<double>(), peaks.threads,
+                                                peaks.threads == 1 ? "" : "s")
                                   : ""));
   }
   return text;
@@ -125,6 +126,8 @@ std::string TemporaryFolder(const CliContext& context) {
 }
 
 Status Doctor(const DoctorFlags& flags, CliContext& context) {
+  if (!flags.speed.depths.empty() && flags.model.empty())
+    return Fail(Code::kInvalidArgument, "-d without MODEL: name the model whose speed is asked for");
   const Machine machine = ReadMachine();
   const int threads = context.ThreadCount();
   MINKE_ASSIGN(const auto started, ThreadPool::Create(threads));
@@ -152,7 +155,7 @@ Status Doctor(const DoctorFlags& flags, CliContext& context) {
   if (!flags.model.empty() && kernels) {
     MINKE_ASSIGN(const ModelPath path, FindModel(flags.model));
     MINKE_ASSIGN(const auto model, Model::Open(path.path));
-    MINKE_ASSIGN(const SpeedReport speed, PredictSpeed(*model, **kernels, pool, flags.depths));
+    MINKE_ASSIGN(const SpeedReport speed, PredictSpeed(*model, **kernels, pool, flags.speed));
     report["model"] = path.name;
     report["speed"] = SpeedJson(speed);
     speed_text = fmt::format("{}: {}", path.name, SpeedText(speed));
@@ -175,7 +178,7 @@ void AddDoctorCommand(FlagSet program, CliContext& context) {
               "Processor, kernels, memory and disk of this machine; what would fit, and how fast a model would be",
               [flags, &context] { return Doctor(*flags, context); });
   verb.Text("MODEL", flags->model, kModelHelp);
-  AddDepthFlag(verb, flags->depths);
+  AddPredictionFlags(verb, flags->speed);
   verb.Text("--folder", flags->folder, "Where to measure the disk (default: TMPDIR, else /tmp)");
   verb.Switch("--json", flags->json, "One JSON object");
 }

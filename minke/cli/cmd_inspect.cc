@@ -13,7 +13,7 @@ struct InspectFlags {
   std::string model;
   bool verify = false, json = false, tensors = false;
   int64_t fit = 0, memory = 0;
-  std::vector<int64_t> depths = kPredictedDepths;
+  PredictionFlags speed;
 };
 
 // What could be opened. A model that does not open still shows its configuration and tensors, where those can be read.
@@ -56,6 +56,8 @@ Opened OpenParts(const ModelPath& path) {
 Status Inspect(const InspectFlags& flags, CliContext& context) {
   if (flags.memory > 0 && flags.fit == 0)
     return Fail(Code::kInvalidArgument, "--memory without --fit: {}", "name the context too, as in --fit 4096");
+  if (!flags.speed.depths.empty() && flags.fit == 0)
+    return Fail(Code::kInvalidArgument, "-d without --fit: {}", "name the context too, as in --fit 4096");
   MINKE_ASSIGN(const ModelPath path, FindModel(flags.model));
   Opened opened = OpenParts(path);
   if (!opened.config && !opened.checkpoint) return Fail(std::move(opened.problems[0]));
@@ -82,9 +84,10 @@ Status Inspect(const InspectFlags& flags, CliContext& context) {
     for (const std::string& lack : text.lacks) unsupported.push_back(lack);
     if (!text.problem) opened.problems.push_back(text.problem.error());
   }
-  if (opened.checkpoint) report["tensors"] = TensorsJson(*opened.checkpoint, flags.tensors);
+  if (opened.checkpoint)
+    report["tensors"] = TensorsJson(*opened.checkpoint, opened.config ? &*opened.config : nullptr, flags.tensors);
   if (opened.model) {
-    const CacheLayout layout = opened.model->cache_layout();
+    const CacheLayout layout = opened.model->cache_layout(flags.speed.cache.formats());
     report["cache"] = {{"bytes_per_token", layout.page_floats() / kPageTokens * static_cast<int64_t>(sizeof(float))},
                        {"layers", layout.num_layers},
                        {"latent_dim", layout.kv_lora_rank + layout.qk_rope_head_dim},
@@ -108,7 +111,8 @@ Status Inspect(const InspectFlags& flags, CliContext& context) {
   Status fits;
   std::string fit_text;
   if (flags.fit > 0 && opened.model) {
-    MINKE_ASSIGN(const Fit fit, MeasureFit(*opened.model, flags.fit, context.ThreadCount(), flags.memory));
+    MINKE_ASSIGN(const Fit fit, MeasureFit(*opened.model, flags.fit, context.ThreadCount(), flags.speed.cache.formats(),
+                                           flags.memory));
     report["fit"] = FitJson(fit);
     fit_text = FitText(fit);
     fits = RequireFit(fit, path.name);
@@ -118,7 +122,7 @@ Status Inspect(const InspectFlags& flags, CliContext& context) {
     } else {
       MINKE_ASSIGN(const KernelSet* kernels, ChooseKernelSet(context.isa));
       MINKE_ASSIGN(const auto pool, ThreadPool::Create(context.ThreadCount()));
-      MINKE_ASSIGN(const SpeedReport speed, PredictSpeed(*opened.model, *kernels, *pool, flags.depths));
+      MINKE_ASSIGN(const SpeedReport speed, PredictSpeed(*opened.model, *kernels, *pool, flags.speed));
       report["speed"] = SpeedJson(speed);
       fit_text += SpeedText(speed);
     }
@@ -146,7 +150,7 @@ void AddInspectCommand(FlagSet program, CliContext& context) {
               "Memory for one sequence of this many tokens, and speed; exit 6 if the machine lacks it");
   verb.Bytes("--memory", flags->memory,
              "With --fit: what a limit of this size, as in 8G, would hold of the experts; no speed then");
-  AddDepthFlag(verb, flags->depths);
+  AddPredictionFlags(verb, flags->speed);
   verb.Switch("--tensors", flags->tensors, "List every tensor");
   verb.Switch("--json", flags->json, "One JSON object");
 }

@@ -31,19 +31,22 @@ std::string CountText(int64_t count) {
   return Scaled(static_cast<double>(count), kUnits);
 }
 
-Result<Fit> MeasureFit(const Model& model, int64_t context, int num_threads, int64_t memory_bytes) {
+Result<Fit> MeasureFit(const Model& model, int64_t context, int num_threads, const CacheFormats& formats,
+                       int64_t memory_bytes) {
   const int64_t most = model.config().max_position_embeddings;
   if (context < 1 || context > most)
     return Fail(Code::kInvalidArgument, "--fit {}: the model has positions for 1 to {} tokens", context, most);
   const EngineOptions defaults;
-  const ForwardOptions forward{
-      .max_batch_tokens = defaults.max_batch_tokens, .max_logit_rows = defaults.max_sequences, .max_context = context};
+  const ForwardOptions forward{.max_batch_tokens = defaults.max_batch_tokens,
+                               .max_logit_rows = defaults.max_sequences,
+                               .max_context = context,
+                               .cache = formats};
   const RoutedExperts routed = CountRoutedExperts(model);
   const int64_t pages = (context + kPageTokens - 1) / kPageTokens;
   return Fit{.context = context,
              .weight_bytes = model.checkpoint().total_bytes() - model.checkpoint().owned_bytes(),
              .owned_bytes = OwnedWeightBytes(model),
-             .cache_bytes = pages * model.cache_layout().page_floats() * static_cast<int64_t>(sizeof(float)),
+             .cache_bytes = pages * model.cache_layout(formats).page_floats() * static_cast<int64_t>(sizeof(float)),
              .scratch_bytes = Forward::ScratchBytes(model, num_threads, forward),
              .available_bytes = AvailableMemoryBytes(),
              .memory_bytes = memory_bytes,

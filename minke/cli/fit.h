@@ -40,8 +40,9 @@ struct Fit {
   bool fits() const { return needed_bytes() <= available_bytes; }
 };
 
-// Errors: kInvalidArgument for a context that the model does not have.
-Result<Fit> MeasureFit(const Model& model, int64_t context, int num_threads, int64_t memory_bytes = 0);
+// With the cache in `formats`. Errors: kInvalidArgument for a context that the model does not have.
+Result<Fit> MeasureFit(const Model& model, int64_t context, int num_threads, const CacheFormats& formats,
+                       int64_t memory_bytes = 0);
 Json FitJson(const Fit& fit);
 std::string FitText(const Fit& fit);
 // kNoMemory with the numbers unless it fits, the memory of --memory where that was asked for.

@@ -20,15 +20,18 @@ TEST(Fit, NumbersForPeople) {
 TEST(Fit, CacheIsWholePagesOfAllLayers) {
   const auto model = Model::Open(MINKE_MODELS "/nano");
   ASSERT_TRUE(model) << model.error().message;
-  const auto fit = MeasureFit(**model, 65, 2);
+  const auto fit = MeasureFit(**model, 65, 2, {});
   ASSERT_TRUE(fit) << fit.error().message;
   // 5 layers with the MTP layer, 48 + 16 latent and 32 index numbers of 4 bytes, 128 tokens in two pages.
   EXPECT_EQ(fit->cache_bytes, 5 * (48 + 16 + 32) * 4 * 128);
   EXPECT_EQ(fit->weight_bytes, 4008288);
   EXPECT_EQ(fit->needed_bytes(), fit->weight_bytes + fit->owned_bytes + fit->cache_bytes + fit->scratch_bytes);
   EXPECT_TRUE(RequireFit(*fit, "nano"));
-  EXPECT_EQ(MeasureFit(**model, 2049, 1).error().code, Code::kInvalidArgument);
-  EXPECT_TRUE(MeasureFit(**model, 2048, 1));
+  EXPECT_EQ(MeasureFit(**model, 2049, 1, {}).error().code, Code::kInvalidArgument);
+  EXPECT_TRUE(MeasureFit(**model, 2048, 1, {}));
+  const auto rounded = MeasureFit(**model, 65, 2, {RowFormat::kBF16, RowFormat::kBF16});
+  ASSERT_TRUE(rounded) << rounded.error().message;
+  EXPECT_EQ(rounded->cache_bytes, fit->cache_bytes / 2);
 }
 
 TEST(Fit, WhatDoesNotFitIsSaidWithNumbers) {
@@ -52,7 +55,7 @@ TEST(Fit, WhatDoesNotFitIsSaidWithNumbers) {
 TEST(Fit, ALimitHoldsWhatStaysAndSomeExperts) {
   const auto model = Model::Open(MINKE_MODELS "/nano");
   ASSERT_TRUE(model) << model.error().message;
-  auto fit = MeasureFit(**model, 64, 1, 30'000'000);
+  auto fit = MeasureFit(**model, 64, 1, {}, 30'000'000);
   ASSERT_TRUE(fit) << fit.error().message;
   EXPECT_EQ(fit->experts.count, 4 * 8);  // three layers and the MTP layer
   EXPECT_EQ(fit->experts.largest, 3 * 88 * 128 * 2);

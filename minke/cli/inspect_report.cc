@@ -84,7 +84,7 @@ Json ArchitectureJson(const ModelConfig& c) {
   return json;
 }
 
-Json TensorsJson(const Checkpoint& checkpoint, bool list) {
+Json TensorsJson(const Checkpoint& checkpoint, const ModelConfig* config, bool list) {
   struct Sum {
     int64_t tensors = 0, elements = 0, bytes = 0;
   };
@@ -113,18 +113,10 @@ Json TensorsJson(const Checkpoint& checkpoint, bool list) {
   Json json = {{"count", count},
                {"files", checkpoint.files().size()},
                {"bytes", checkpoint.total_bytes()},
-               {"parameters", CountParameters(checkpoint)},
+               {"parameters", CountStoredParameters(checkpoint, config)},
                {"by_dtype", by_dtype}};
   if (list) json["list"] = std::move(all);
   return json;
-}
-
-int64_t CountParameters(const Checkpoint& checkpoint) {
-  int64_t count = 0;
-  for (const auto& file : checkpoint.files())
-    for (const auto& [name, tensor] : file->tensors())
-      if (!IsScale(name)) count += tensor.num_elements();
-  return count;
 }
 
 TextFacts DescribeText(const ModelPath& path, const ModelConfig& config) {

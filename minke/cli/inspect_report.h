@@ -15,10 +15,9 @@ namespace minke {
 
 // {"model_type", "layers", ...} and what the sizes mean for one token.
 Json ArchitectureJson(const ModelConfig& config);
-// {"count", "files", "bytes", "by_dtype": [...]}, with every tensor under "list" if asked.
-Json TensorsJson(const Checkpoint& checkpoint, bool list);
-// {"parameters", ...}: those of the files, block scales not counted.
-int64_t CountParameters(const Checkpoint& checkpoint);
+// {"count", "files", "bytes", "parameters", "by_dtype": [...]}, with every tensor under "list" if asked. `config` may
+// be null.
+Json TensorsJson(const Checkpoint& checkpoint, const ModelConfig* config, bool list);
 
 struct TextFacts {
   Json tokenizer, prompt_format;   // null where there is none

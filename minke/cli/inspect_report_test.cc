@@ -97,7 +97,7 @@ TEST(InspectReport, NanoForPeopleAndScripts) {
                        {"model", "nano"},
                        {"path", "somewhere"},
                        {"architecture", ArchitectureJson((*model)->config())},
-                       {"tensors", TensorsJson((*model)->checkpoint(), /*list=*/true)},
+                       {"tensors", TensorsJson((*model)->checkpoint(), &(*model)->config(), /*list=*/true)},
                        {"cache", {{"bytes_per_token", 1920}}},
                        {"tokenizer", text.tokenizer},
                        {"prompt_format", text.prompt_format},

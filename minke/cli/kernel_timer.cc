@@ -8,6 +8,7 @@
 #include "minke/base/rng.h"
 #include "minke/cli/terminal.h"
 #include "minke/engine/random_rows.h"
+#include "minke/kernels/pack_row.h"
 #include "minke/model/split.h"
 
 namespace minke {
@@ -50,12 +51,13 @@ int64_t BytesOf(const Product& p, int64_t rows) {
 
 }  // namespace
 
-KernelTimer::KernelTimer(const Model& model, const KernelSet& kernels, ThreadPool& pool)
-    : c_(model.config()), kernels_(kernels), pool_(pool), layout_(model.cache_layout()) {}
+KernelTimer::KernelTimer(const Model& model, const KernelSet& kernels, ThreadPool& pool, const CacheFormats& cache)
+    : c_(model.config()), kernels_(kernels), pool_(pool), layout_(model.cache_layout(cache)) {}
 
 Result<std::unique_ptr<KernelTimer>> KernelTimer::Create(const Model& model, const KernelSet& kernels, ThreadPool& pool,
-                                                         int64_t most_tokens, int64_t most_positions) {
-  auto timer = std::unique_ptr<KernelTimer>(new KernelTimer(model, kernels, pool));
+                                                         const CacheFormats& cache, int64_t most_tokens,
+                                                         int64_t most_positions) {
+  auto timer = std::unique_ptr<KernelTimer>(new KernelTimer(model, kernels, pool, cache));
   const ModelConfig& c = model.config();
   const int64_t heads = c.num_attention_heads, dr = c.qk_rope_head_dim;
   int64_t widest_matrix = 0, scales = 0, weight_bytes = 1 << 20;
@@ -186,30 +188,48 @@ double KernelTimer::MeasureHeads(const Product& p) {
 
 double KernelTimer::OfSelection(int64_t rows, double scored) {
   const int64_t keys = std::llround(scored), heads = c_.index_n_heads, dim = c_.index_head_dim;
+  const RowFormat format = layout_.formats.index_keys;
   ThreadPool& pool = PoolFor(rows, false);
-  const int64_t measured = std::min<int64_t>(rows, 4 * pool.num_threads());
+  const bool row_a_task = rows >= 2 * pool.num_threads();
+  const int64_t measured = row_a_task ? std::min<int64_t>(rows, 4 * pool.num_threads()) : 1;
   std::vector<float> scores(static_cast<size_t>(measured * keys));
   std::vector<int32_t> chosen(static_cast<size_t>(measured * c_.index_topk));
+  std::vector<float> queries(static_cast<size_t>(measured * heads * dim), 0.1f);
+  std::vector<uint8_t> codes(queries.size());
+  const auto prepare = [&](int64_t row) {  // the query, as SelectKeys does
+    for (int64_t head = row * heads; head < (row + 1) * heads; ++head) {
+      float scale = 0;
+      if (RotatesIndex(format)) RotateIndex(kernels_, queries.data() + head * dim, dim);
+      if (format == RowFormat::kInt8)
+        kernels_.quantize_i8(queries.data() + head * dim, dim, codes.data() + head * dim, &scale);
+    }
+  };
   const auto select = [&](int64_t row) {
     kernels_.top_k(scores.data() + row * keys, keys, c_.index_topk, chosen.data() + row * c_.index_topk);
   };
   const double seconds = MedianSeconds([&] {
     const PagedRows cached = NextRows(/*index=*/true);
     const auto score = [&](int64_t row, int64_t begin, int64_t end) {
-      kernels_.index_scores(x_.data(), x_.data(), heads, dim, cached, begin, end, scores.data() + row * keys + begin);
+      const int64_t query = row * heads * dim;
+      float* out = scores.data() + row * keys + begin;
+      if (format == RowFormat::kInt8)
+        return kernels_.index_scores_i8(codes.data() + query, x_.data(), heads, dim, cached, begin, end, out);
+      kernels_.index_scores(queries.data() + query, x_.data(), heads, dim, cached, begin, end, out);
     };
-    if (rows >= 2 * pool.num_threads()) {
+    if (row_a_task) {
       pool.Run(measured, [&](int64_t row, int) {
+        prepare(row);
         score(row, 0, keys);
         select(row);
       });
     } else {
+      prepare(0);
       pool.ForRanges(keys, 256, [&](int64_t begin, int64_t end, int) { score(0, begin, end); });
       select(0);
     }
-    WaitFor(scores.data(), x_.data());
+    WaitFor(scores.data(), queries.data());
   });
-  return seconds * static_cast<double>(rows) / static_cast<double>(rows >= 2 * pool.num_threads() ? measured : 1);
+  return seconds * static_cast<double>(rows) / static_cast<double>(measured);
 }
 
 double KernelTimer::OfAttention(int64_t rows, double attended, bool selected, int64_t positions) {

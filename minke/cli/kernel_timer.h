@@ -21,7 +21,8 @@ class KernelTimer {
   // For steps of at most `most_tokens` rows and caches of at most `most_positions`. Errors: kNoMemory;
   // this and what follows may throw std::bad_alloc.
   static Result<std::unique_ptr<KernelTimer>> Create(const Model& model, const KernelSet& kernels, ThreadPool& pool,
-                                                     int64_t most_tokens, int64_t most_positions);
+                                                     const CacheFormats& cache, int64_t most_tokens,
+                                                     int64_t most_positions);
 
   // Seconds of all rows of a step in one layer, by the threads that the forward pass would use.
   double OfProduct(const Product& product);  // times as often as it says
@@ -33,7 +34,8 @@ class KernelTimer {
   double OfRows(int64_t rows, bool selecting);
 
  private:
-  KernelTimer(const Model& model, const KernelSet& kernels, ThreadPool& pool);  // Create sets up the rest
+  KernelTimer(const Model& model, const KernelSet& kernels, ThreadPool& pool,
+              const CacheFormats& cache);  // Create sets up the rest
   ThreadPool& PoolFor(int64_t rows, bool head);
   double MeasureProduct(const Product& product);
   double MeasureMatrix(const Product& product);

@@ -11,6 +11,8 @@
 namespace minke {
 namespace {
 
+const std::vector<int64_t> kDepths = {0, 4096, 16384, 65536};
+
 SpeedPrediction Predict(const Model& model, KernelTimer& timer, Phase phase, int64_t depth) {
   const ModelConfig& c = model.config();
   StepShape shape{.depth = depth};
@@ -38,17 +40,19 @@ SpeedPrediction Predict(const Model& model, KernelTimer& timer, Phase phase, int
 
 }  // namespace
 
-void AddDepthFlag(FlagSet verb, std::vector<int64_t>& depths) {
-  verb.Numbers("-d,--depth", depths, 0, int64_t{1} << 32,
+void AddPredictionFlags(FlagSet verb, PredictionFlags& flags) {
+  verb.Numbers("-d,--depth", flags.depths, 0, int64_t{1} << 32,
                "Positions in the cache for which speed is predicted (default 0,4k,16k,64k)");
+  AddCacheFlags(verb, flags.cache);
 }
 
 Result<SpeedReport> PredictSpeed(const Model& model, const KernelSet& kernels, ThreadPool& pool,
-                                 std::span<const int64_t> depths) {
-  SpeedReport report{.kernels = kernels.name, .threads = pool.num_threads(), .rows = {}, .skipped = {}};
+                                 const PredictionFlags& flags) {
+  const CacheFormats cache = flags.cache.formats();
+  SpeedReport report{.kernels = kernels.name, .cache = cache, .threads = pool.num_threads(), .rows = {}, .skipped = {}};
   std::vector<int64_t> possible;
-  for (const int64_t depth : depths) {
-    auto fit = MeasureFit(model, depth + kPredictedPrompt, pool.num_threads());
+  for (const int64_t depth : flags.depths.empty() ? kDepths : flags.depths) {
+    auto fit = MeasureFit(model, depth + kPredictedPrompt, pool.num_threads(), cache);
     if (!fit) {
       fit.error().message = fmt::format("{} new tokens need {} positions, the model has {}", kPredictedPrompt,
                                         depth + kPredictedPrompt, model.config().max_position_embeddings);
@@ -65,7 +69,7 @@ Result<SpeedReport> PredictSpeed(const Model& model, const KernelSet& kernels, T
   if (possible.empty()) return report;
   const int64_t most_positions = *std::ranges::max_element(possible) + kPredictedPrompt;
   try {
-    MINKE_ASSIGN(const auto timer, KernelTimer::Create(model, kernels, pool, kPredictedPrompt, most_positions));
+    MINKE_ASSIGN(const auto timer, KernelTimer::Create(model, kernels, pool, cache, kPredictedPrompt, most_positions));
     for (const Phase phase : {Phase::kPrefill, Phase::kDecode})
       for (const int64_t depth : possible) report.rows.push_back(Predict(model, *timer, phase, depth));
   } catch (const std::bad_alloc&) {
@@ -88,12 +92,16 @@ Json SpeedJson(const SpeedReport& report) {
                       {"rows", 1e3 * row.rows_s}}}});
   for (const BenchSkip& skip : report.skipped)
     skipped.push_back({{"depth", skip.depth}, {"reason", skip.error.message}});
-  return {{"kernels", report.kernels}, {"threads", report.threads}, {"rows", rows}, {"skipped", skipped}};
+  return {{"kernels", report.kernels},
+          {"cache", CacheText(report.cache)},
+          {"threads", report.threads},
+          {"rows", rows},
+          {"skipped", skipped}};
 }
 
 std::string SpeedText(const SpeedReport& report) {
-  std::string text = fmt::format("speed, predicted: one sequence, {} thread{}, {}\n", report.threads,
-                                 report.threads == 1 ? "" : "s", report.kernels);
+  std::string text = fmt::format("speed, predicted: one sequence, {} thread{}, {}, cache {}\n", report.threads,
+                                 report.threads == 1 ? "" : "s", report.kernels, CacheText(report.cache));
   std::map<int64_t, std::map<Phase, double>> by_depth;
   for (const SpeedPrediction& row : report.rows) by_depth[row.depth][row.phase] = row.tokens_per_s();
   const auto rate = [](double value) { return fmt::format("{:.{}f}", value, value < 100 ? 2 : 0); };

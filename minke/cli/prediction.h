@@ -1,6 +1,6 @@
 // How fast a model will read and write on this machine, before it runs: the counts of a step (minke/model/work.h), each
 // at the rate at which its kernel was timed here (kernel_timer.h). `minke bench` measures the same points;
-// bench/prediction.py compares. One sequence, sparse attention where the model has it, a cache in F32.
+// bench/prediction.py compares. One sequence, sparse attention where the model has it.
 #pragma once
 
 #include <span>
@@ -12,15 +12,20 @@
 #include "minke/base/thread_pool.h"
 #include "minke/cli/bench_plan.h"
 #include "minke/cli/flag_set.h"
+#include "minke/cli/model_flags.h"
 #include "minke/kernels/kernel_set.h"
 #include "minke/model/model.h"
 
 namespace minke {
 
 inline constexpr int64_t kPredictedPrompt = 512, kPredictedAnswer = 32;  // tokens, as minke bench has them
-inline const std::vector<int64_t> kPredictedDepths = {0, 4096, 16384, 65536};
 
-void AddDepthFlag(FlagSet verb, std::vector<int64_t>& depths);
+// What both verbs that predict let people choose.
+struct PredictionFlags {
+  std::vector<int64_t> depths;  // empty: 0, 4096, 16384 and 65536
+  CacheFlags cache;
+};
+void AddPredictionFlags(FlagSet verb, PredictionFlags& flags);
 
 // Of one step: a prompt of kPredictedPrompt tokens behind `depth` positions, or one token amid kPredictedAnswer.
 struct SpeedPrediction {
@@ -35,6 +40,7 @@ struct SpeedPrediction {
 
 struct SpeedReport {
   std::string kernels;
+  CacheFormats cache;
   int threads = 0;
   std::vector<SpeedPrediction> rows;
   std::vector<BenchSkip> skipped;  // what does not fit the model or the memory
@@ -42,7 +48,7 @@ struct SpeedReport {
 
 // Takes a second or two. Errors: kNoMemory.
 Result<SpeedReport> PredictSpeed(const Model& model, const KernelSet& kernels, ThreadPool& pool,
-                                 std::span<const int64_t> depths);
+                                 const PredictionFlags& flags);
 Json SpeedJson(const SpeedReport& report);
 std::string SpeedText(const SpeedReport& report);
 

@@ -9,8 +9,8 @@ class PredictNano : public testing::Test {
  protected:
   const std::unique_ptr<const Model> model_ = Model::Open(MINKE_MODELS "/nano").value();
   ThreadPool pool_{2};
-  SpeedReport Predict(std::vector<int64_t> depths) {
-    return PredictSpeed(*model_, *ChooseKernelSet("").value(), pool_, depths).value();
+  SpeedReport Predict(std::vector<int64_t> depths, const CacheFlags& cache = {}) {
+    return PredictSpeed(*model_, *ChooseKernelSet("").value(), pool_, {std::move(depths), cache}).value();
   }
 };
 
@@ -36,6 +36,28 @@ TEST_F(PredictNano, EveryDepthThatTheModelHas) {
   const Json json = SpeedJson(report);
   EXPECT_EQ(json.at("rows").size(), 4u);
   EXPECT_GT(json.at("rows")[3].at("ms_per_step").at("selection").get<double>(), 0);
+}
+
+TEST_F(PredictNano, TheCacheIsTheOneThatIsAskedFor) {
+  for (const char* type : {"fp8", "int8"}) {
+    const SpeedReport report = Predict({1024}, {.type = type, .index_precision = ""});
+    ASSERT_EQ(report.rows.size(), 2u);
+    for (const SpeedPrediction& row : report.rows) EXPECT_GT(std::min(row.attention_s, row.selection_s), 0) << type;
+    EXPECT_NE(SpeedText(report).find(", cache " + CacheText(report.cache) + "\n"), std::string::npos);
+  }
+  const SpeedReport mixed = Predict({0}, {.type = "int8", .index_precision = "exact"});
+  EXPECT_EQ(SpeedJson(mixed).at("cache"), "INT8, index keys F32");
+}
+
+TEST_F(PredictNano, KeysIn8BitsAreScoredIn8Bits) {
+  KernelSet kernels = *ChooseKernelSet("").value();
+  kernels.index_scores = [](const float*, const float*, int64_t, int64_t, const PagedRows&, int64_t, int64_t, float*) {
+    ADD_FAILURE() << "takes no keys of 8 bits";
+  };
+  const PredictionFlags flags{.depths = {1024}, .cache = {.type = "f32", .index_precision = "int8"}};
+  const auto report = PredictSpeed(*model_, kernels, pool_, flags);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->rows.size(), 2u);
 }
 
 TEST_F(PredictNano, NothingFitsNothingIsTimed) {

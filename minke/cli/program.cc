@@ -50,7 +50,8 @@ std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
     const std::string name = argument.substr(0, argument.find('='));
     const size_t letters = name.find_first_not_of('-');
     const std::string near = letters == std::string::npos ? "" : NearestName(name.substr(letters), FlagNames(app));
-    if (near.empty()) return fmt::format("unknown flag {}: see {}", name, help);
+    if (near.empty() || name == "--" + near)  // right, but before the verb that has it: tokenizer --x train
+      return fmt::format("unknown flag {}{}: see {}", name, near.empty() ? "" : " in this place", help);
     return fmt::format("unknown flag {}: did you mean --{}? (see {})", name, near, help);
   }
   return fmt::format("{}: see {}", error.what(), help);

@@ -29,14 +29,14 @@ const CLI::App* FindVerb(const CLI::App& app, const std::string& name) {
 }
 
 // Of an app and all verbs below it, sorted; --help and --version are flags but no settings.
-std::vector<std::string> LongNames(const CLI::App& app, bool only_settings) {
+std::vector<std::string> SettingNames(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::Option* option : app.get_options()) {
-    if (only_settings && !option->get_configurable()) continue;
+    if (!option->get_configurable()) continue;
     for (const std::string& name : option->get_lnames()) names.push_back(name);
   }
   for (const CLI::App* verb : app.get_subcommands({})) {
-    const std::vector<std::string> below = LongNames(*verb, only_settings);
+    const std::vector<std::string> below = SettingNames(*verb);
     names.insert(names.end(), below.begin(), below.end());
   }
   std::ranges::sort(names);
@@ -69,7 +69,7 @@ std::vector<CLI::Option*> OpenFlags(CLI::App& app) {
 
 // A typo is found whatever verb runs; an empty variable is no wish.
 Status CheckVariables(const CLI::App& app, const std::map<std::string, std::string>& environment) {
-  const std::vector<std::string> flags = LongNames(app, /*only_settings=*/true);
+  const std::vector<std::string> flags = SettingNames(app);
   std::vector<std::string> known;
   for (const std::string& flag : flags) known.push_back(EnvironmentName(flag));
   for (const auto& [name, value] : environment) {
@@ -106,7 +106,16 @@ std::string EnvironmentName(std::string_view flag) {
   return name;
 }
 
-std::vector<std::string> FlagNames(const CLI::App& app) { return LongNames(app, /*only_settings=*/false); }
+std::vector<std::string> FlagNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back(name);
+  for (const CLI::App* verb : app.get_subcommands()) {
+    const std::vector<std::string> below = FlagNames(*verb);
+    names.insert(names.end(), below.begin(), below.end());
+  }
+  return names;
+}
 
 namespace {
 
@@ -146,7 +155,7 @@ Status ApplySettings(CLI::App& app, const std::map<std::string, std::string>& en
                      const std::vector<ConfigKey>& config, const std::string& config_path) {
   MINKE_TRY(CheckVariables(app, environment));
   for (const ConfigKey& key : config) {  // all of the file, also for other verbs: a typo shows at once
-    std::vector<std::string> known = LongNames(app, /*only_settings=*/true);
+    std::vector<std::string> known = SettingNames(app);
     if (!key.verb.empty()) {
       const CLI::App* verb = FindVerb(app, key.verb);
       if (!verb) {
@@ -156,7 +165,7 @@ Status ApplySettings(CLI::App& app, const std::map<std::string, std::string>& en
         return Fail(Code::kInvalidArgument, "{}: unknown section [{}]{}", config_path, key.verb,
                     near.empty() ? "" : ": did you mean [" + near + "]?");
       }
-      known = LongNames(*verb, /*only_settings=*/true);
+      known = SettingNames(*verb);
     }
     if (std::ranges::binary_search(known, key.name)) continue;
     const std::string near = NearestName(key.name, known);

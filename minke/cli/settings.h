@@ -17,7 +17,7 @@ namespace minke {
 // "max-queue" -> "MINKE_MAX_QUEUE".
 std::string EnvironmentName(std::string_view flag);
 
-// Every long flag name of the program and of its verbs, sorted.
+// Every long flag name of the program and of the verbs that were asked for.
 std::vector<std::string> FlagNames(const CLI::App& app);
 
 struct ConfigKey {

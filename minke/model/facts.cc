@@ -40,6 +40,19 @@ struct VectorBytes {
   void Vector(const std::string&, const std::vector<float>&, int64_t size) { bytes += size * 4; }
 };
 
+// By the names of the files.
+struct SizesByName {
+  const Checkpoint& checkpoint;
+  std::map<std::string, int64_t> sizes = {};
+  std::string prefix = "";
+  void Enter(const std::string& of_layer) { prefix = of_layer; }
+  bool Has(const std::string& name) const { return checkpoint.Find(prefix + name) != nullptr; }
+  void Matrix(const std::string& name, const WeightView&, int64_t rows, int64_t cols) {
+    sizes[prefix + name] = rows * cols;
+  }
+  void Vector(const std::string& name, const std::vector<float>&, int64_t size) { sizes[prefix + name] = size; }
+};
+
 struct BytesByFormat {
   std::map<DType, int64_t> bytes = {};
   void Matrix(const std::string&, const WeightView& w, int64_t, int64_t) { bytes[w.dtype] += w.bytes(); }
@@ -62,6 +75,18 @@ WeightCount CountWeights(const ModelConfig& config) {
   count.all += d + table + (config.tie_word_embeddings ? 0 : table);
   count.used += d + table;  // the head is read whole, tied or not; of the embedding one row
   count.mtp = mtp.count.all;
+  return count;
+}
+
+int64_t CountStoredParameters(const Checkpoint& checkpoint, const ModelConfig* config) {
+  SizesByName known{checkpoint};
+  if (config) ModelWeights().ForEachTensor(*config, known);
+  int64_t count = 0;
+  for (const std::string& name : checkpoint.Names()) {
+    if (name.ends_with("_scale_inv") || name.ends_with(kRowScalesSuffix)) continue;
+    const auto size = known.sizes.find(name);
+    count += size != known.sizes.end() ? size->second : checkpoint.Find(name)->num_elements();
+  }
   return count;
 }
 

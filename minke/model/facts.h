@@ -17,6 +17,9 @@ struct WeightCount {
   int64_t mtp = 0;       // the MTP layer, without its copies of embedding and head
 };
 WeightCount CountWeights(const ModelConfig& config);
+// Parameters in the files, MTP layer and unused tensors included, scales not. The configuration's tensors count with
+// its shapes, which are not those of tiles; without a configuration all count as stored.
+int64_t CountStoredParameters(const Checkpoint& checkpoint, const ModelConfig* config);
 
 // The number format in which most bytes of the layers' matrices are stored: "F8_E4M3".
 std::string WeightFormat(const Model& model);
