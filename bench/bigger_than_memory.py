@@ -16,25 +16,33 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-from safetensors.numpy import load_file, save_file
-
-import disk
-
-LEAST = 0.6
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SHAPE = ["hidden_size=2048", "num_hidden_layers=30", "moe_intermediate_size=1408", "intermediate_size=5632",
-         "vocab_size=32768", "n_routed_experts=64"]
 
 
-def main():
+def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--times", type=float, default=3, help="size of the weights over --memory")
     parser.add_argument("-n", "--decode-tokens", type=int, default=32)
     parser.add_argument("-r", "--repetitions", type=int, default=3)
     parser.add_argument("--program", default=ROOT / "build" / "release" / "minke")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()  # before these imports: --help needs no package
+
+import numpy as np  # noqa: E402
+from safetensors.numpy import load_file, save_file  # noqa: E402
+
+import disk  # noqa: E402
+
+LEAST = 0.6
+SHAPE = ["hidden_size=2048", "num_hidden_layers=30", "moe_intermediate_size=1408", "intermediate_size=5632",
+         "vocab_size=32768", "n_routed_experts=64"]
+
+
+def main(args):
     if not args.folder.exists():
         sets = [word for item in SHAPE for word in ("--set", item)]
         subprocess.run([sys.executable, ROOT / "tools" / "make_checkpoint.py", args.folder, "--preset", "dsa-1.6b", "--dtype",
@@ -71,4 +79,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(ARGS))

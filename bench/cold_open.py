@@ -21,13 +21,27 @@ import sys
 import tempfile
 import time
 
-import numpy as np
-from safetensors.numpy import save_file
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-import disk
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--layers", type=int)
+    parser.add_argument("-r", "--repetitions", type=int, default=3)
+    parser.add_argument("--program", default=ROOT / "build" / "release" / "minke")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()  # before these imports: --help needs no package
+
+import numpy as np  # noqa: E402
+from safetensors.numpy import save_file  # noqa: E402
+
+import disk  # noqa: E402
 
 LEAST = 0.7
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def wanted_bytes(files, layers):
@@ -54,13 +68,7 @@ def touch(size):
         del view
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--layers", type=int)
-    parser.add_argument("-r", "--repetitions", type=int, default=3)
-    parser.add_argument("--program", default=ROOT / "build" / "release" / "minke")
-    args = parser.parse_args()
+def main(args):
     model = pathlib.Path(args.model).resolve()
     files = sorted(model.glob("*.safetensors"))
     with tempfile.TemporaryDirectory() as scratch:
@@ -104,4 +112,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(ARGS))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What `minke inspect --fit` says a model's speed will be, beside what `minke bench` measures.
 
-    python3 bench/prediction.py MODEL... [-d 0,4k] [--fills random,prefill] [--rounds 5] [--json FILE]
+    python3 bench/prediction.py MODEL... [-d 0,4k] [--fills random,prefill] [--rounds 5] [--cache-type int8] [--json FILE]
 
 Prediction and measurements take turns, so that a slow minute of the machine hits all; medians of the rounds. With
 --fills random,prefill the cache is filled both ways, and their difference is shown too: a benchmark on a cache that
@@ -23,7 +23,8 @@ PREDICTED_WITHIN, FILLS_WITHIN = 0.20, 0.05
 def rates(args, *command):
     """{(phase, depth): tokens/s}"""
     threads = ["-t", str(args.threads)] if args.threads else []
-    run = subprocess.run([args.program, *command, "-d", args.depths, *threads, "--json", "-q"], stdout=subprocess.PIPE, check=True)
+    command = [args.program, *command, "-d", args.depths, *threads, "--cache-type", args.cache_type, "--json", "-q"]
+    run = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     report = json.loads(run.stdout)
     return {(row["phase"], row["depth"]): row["tokens_per_s"] for row in report.get("speed", report)["rows"]}
 
@@ -48,6 +49,7 @@ def main():
     parser.add_argument("--program", default=ROOT / "build/release/minke")
     parser.add_argument("-d", "--depths", default="0,4k,16k,64k")
     parser.add_argument("-t", "--threads", type=int, default=0)
+    parser.add_argument("--cache-type", default="f32", help="of both (default f32)")
     parser.add_argument("--fills", default="random", type=lambda text: text.split(","), help="of minke bench (default random)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("-r", "--repetitions", type=int, default=3, help="of minke bench, in each round")

@@ -20,13 +20,25 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-import torch
-from gguf import GGMLQuantizationType, quants
-from safetensors.numpy import load_file, save_file
-from safetensors.torch import load_file as load_torch
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", default=ROOT / "build" / "release" / "minke", type=pathlib.Path)
+    parser.add_argument("--ggml", type=pathlib.Path, help="libggml-base.so (default: llama-cpp-python's)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()  # before these imports: --help needs no package
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from gguf import GGMLQuantizationType, quants  # noqa: E402
+from safetensors.numpy import load_file, save_file  # noqa: E402
+from safetensors.torch import load_file as load_torch  # noqa: E402
+
 NANO = ROOT / "models" / "nano"
 PAIRS = [("q8", "Q8_0", 8, 32, 34), ("q6", "Q6_K", 14, 256, 210), ("q4", "Q4_K", 12, 256, 144)]  # ggml type, block, bytes
 
@@ -149,11 +161,7 @@ def errors_on_nano(program, ggml, work):
                   f"{row['kl']['mean']:12.5f}{row['kl']['error']:10.5f}{100 * row['kl']['same_top']:9.1f}%")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", default=ROOT / "build" / "release" / "minke", type=pathlib.Path)
-    parser.add_argument("--ggml", type=pathlib.Path, help="libggml-base.so (default: llama-cpp-python's)")
-    args = parser.parse_args()
+def main(args):
     if args.ggml is None:
         import llama_cpp
 
@@ -165,4 +173,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGS)

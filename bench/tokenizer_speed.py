@@ -22,7 +22,20 @@ import time
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAYON_NUM_THREADS"] = "1"
 
-import tokenizers  # noqa: E402  (after the settings it reads)
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("vocabulary", type=pathlib.Path)
+    parser.add_argument("--program", default="build/release/bench/minke_tokenizer")
+    parser.add_argument("--megabytes", type=float, default=10)
+    parser.add_argument("--repetitions", type=int, default=3)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()  # before these imports: --help needs no package
+
+import tokenizers  # noqa: E402
 
 
 def byte_alphabet():
@@ -93,13 +106,7 @@ def best_of(repetitions, work):
     return min(times), result
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("vocabulary", type=pathlib.Path)
-    parser.add_argument("--program", default="build/release/bench/minke_tokenizer")
-    parser.add_argument("--megabytes", type=float, default=10)
-    parser.add_argument("--repetitions", type=int, default=3)
-    options = parser.parse_args()
+def main(options):
     documents = mixed_text(options.vocabulary, int(options.megabytes * 1e6))
     text = "".join(documents)
     megabytes = len(text.encode()) / 1e6
@@ -134,4 +141,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGS)

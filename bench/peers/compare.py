@@ -20,10 +20,31 @@ import sys
 import tempfile
 import time
 
-import llama_cpp
-import numpy as np
 
-from llama import Llama
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minke", required=True, metavar="MODEL", help="folder made by minke quantize")
+    parser.add_argument("--gguf", required=True, help="file made by to_gguf.py from the same weights")
+    parser.add_argument("--program", default="build/release/minke")
+    parser.add_argument("--cache-type", default="int8", help="of minke; llama.cpp keeps F16")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--depths", default="0,4k,16k,64k")
+    parser.add_argument("--prefill-depths", help="if fewer than --depths: reading at 64k takes llama.cpp many minutes")
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--decode", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--row-seconds", type=float, default=600)
+    parser.add_argument("--json", help="write rows, and every round of them, to this file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()  # before these imports: --help needs no package
+
+import llama_cpp  # noqa: E402
+import numpy as np  # noqa: E402
+
+from llama import Llama  # noqa: E402
 
 
 def number(text):
@@ -61,21 +82,7 @@ def print_row(row):
           f"{row['ratio']:6.2f} {len(row['minke']['rounds']):6} {row['load']:6.1f}", flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minke", required=True, metavar="MODEL", help="folder made by minke quantize")
-    parser.add_argument("--gguf", required=True, help="file made by to_gguf.py from the same weights")
-    parser.add_argument("--program", default="build/release/minke")
-    parser.add_argument("--cache-type", default="int8", help="of minke; llama.cpp keeps F16")
-    parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--depths", default="0,4k,16k,64k")
-    parser.add_argument("--prefill-depths", help="if fewer than --depths: reading at 64k takes llama.cpp many minutes")
-    parser.add_argument("--prompt", type=int, default=512)
-    parser.add_argument("--decode", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--row-seconds", type=float, default=600)
-    parser.add_argument("--json", help="write rows, and every round of them, to this file")
-    args = parser.parse_args()
+def main(args):
     depths = [number(depth) for depth in args.depths.split(",")]
     prefill_depths = depths if args.prefill_depths is None else [number(d) for d in args.prefill_depths.split(",") if d]
 
@@ -134,4 +141,4 @@ def measure(args, llama, phase, depth, threads, rng):
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGS)

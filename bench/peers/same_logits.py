@@ -21,10 +21,24 @@ import pathlib
 import subprocess
 import tempfile
 
-import numpy as np
 
-from llama import Llama
-from to_gguf import Tensors
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("gguf")
+    parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--program", default="build/release/minke")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()  # before these imports: --help needs no package
+
+import numpy as np  # noqa: E402
+
+from llama import Llama  # noqa: E402
+from to_gguf import Tensors  # noqa: E402
 
 
 def minke_logits(program, model, tokens, threads):
@@ -41,15 +55,7 @@ def minke_logits(program, model, tokens, threads):
         return np.array(data.view(np.float32).reshape(shape))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("gguf")
-    parser.add_argument("--tokens", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--program", default="build/release/minke")
-    args = parser.parse_args()
-
+def main(args):
     llama = Llama(args.gguf, 512, args.threads)
     tokens = np.random.default_rng(5).integers(0, llama.vocab_size, args.tokens)
     theirs = np.array(llama.decode(tokens, 0, all_logits=True), np.float64)
@@ -67,4 +73,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGS)

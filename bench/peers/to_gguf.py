@@ -16,8 +16,23 @@ import json
 import pathlib
 import sys
 
-import numpy as np
-from gguf import ExpertGatingFuncType, GGMLQuantizationType, GGUFWriter, RopeScalingType
+FTYPE = {"q8_0": 7, "q4_k_m": 15}  # llama_ftype of llama.h
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--type", choices=["exact", *FTYPE], default="exact")
+    parser.add_argument("--threads", type=int, default=0, help="for quantising; 0: all")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    ARGS = parse_arguments()  # before these imports: --help needs no package
+
+import numpy as np  # noqa: E402
+from gguf import ExpertGatingFuncType, GGMLQuantizationType, GGUFWriter, RopeScalingType  # noqa: E402
 
 ARCH = "deepseek32"
 WIDE = {"BF16": (np.uint16, GGMLQuantizationType.BF16), "F16": (np.float16, GGMLQuantizationType.F16),
@@ -40,7 +55,6 @@ VECTORS = {
     "self_attn.indexer.k_norm.bias": "indexer.k_norm.bias",
 }
 FFN = ("gate", "up", "down")
-FTYPE = {"q8_0": 7, "q4_k_m": 15}  # llama_ftype of llama.h
 
 
 class Tensors:
@@ -180,13 +194,7 @@ def quantise(source, path, kind, threads):
         sys.exit(f"llama.cpp could not quantise {source}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--type", choices=["exact", *FTYPE], default="exact")
-    parser.add_argument("--threads", type=int, default=0, help="for quantising; 0: all")
-    args = parser.parse_args()
+def main(args):
     exact = args.model
     if args.model.suffix != ".gguf":
         exact = args.out if args.type == "exact" else args.out.with_suffix(".exact.gguf")
@@ -198,4 +206,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(ARGS)
