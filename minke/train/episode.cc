@@ -46,9 +46,10 @@ size_t EpisodeMaker::TaskOf(uint64_t index) const {
   return t;
 }
 
-Result<std::vector<Episode>> EpisodeMaker::Make(Engine& engine, int64_t context, int64_t step, RlReport& report) {
+Result<std::vector<Episode>> EpisodeMaker::Make(Engine& engine, int64_t context, int64_t step,
+                                                const std::function<bool()>& should_stop, RlReport& report) {
   MINKE_ASSIGN(std::vector<Episode> episodes, Roll(engine, context, step, report));
-  MINKE_TRY(AskJudges(step, episodes, report));
+  MINKE_TRY(AskJudges(step, should_stop, episodes, report));
   Reward(episodes, report);
   return episodes;
 }
@@ -98,13 +99,16 @@ Result<std::vector<Episode>> EpisodeMaker::Roll(Engine& engine, int64_t context,
       episode.judge_question = problem.system.empty() ? problem.prompt : problem.system + "\n\n" + problem.prompt;
     }
     report.tokens += rollout.num_chosen();
+    const int64_t most = requests[i].params.max_tokens;
+    report.cut += most < config_.max_tokens && !rollout.ended && std::ssize(rollout.tokens) >= most;
   }
   report.rollout_seconds = WallSeconds() - start;
   return episodes;
 }
 
 // The judges' part of the rewards, task by task.
-Status EpisodeMaker::AskJudges(int64_t step, std::vector<Episode>& episodes, RlReport& report) {
+Status EpisodeMaker::AskJudges(int64_t step, const std::function<bool()>& should_stop, std::vector<Episode>& episodes,
+                               RlReport& report) {
   const double start = WallSeconds();
   for (size_t t = 0; t < tasks_.size(); ++t) {
     if (!judges_[t]) continue;
@@ -112,7 +116,7 @@ Status EpisodeMaker::AskJudges(int64_t step, std::vector<Episode>& episodes, RlR
     for (size_t i = 0; i < episodes.size(); ++i)
       if (episodes[i].task == t)
         items.push_back({static_cast<int64_t>(i), episodes[i].judge_question, episodes[i].rollout.content});
-    MINKE_ASSIGN(const auto scores, judges_[t]->Score(step + 1, items, *judge_book_));
+    MINKE_ASSIGN(const auto scores, judges_[t]->Score(step + 1, items, *judge_book_, should_stop));
     for (size_t i = 0; i < items.size(); ++i) {
       episodes[static_cast<size_t>(items[i].rollout)].judge_reward =
           config_.tasks[t].reward.judge.weight * scores[i].score / 10;

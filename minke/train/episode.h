@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -53,10 +54,11 @@ class EpisodeMaker {
   static Result<std::unique_ptr<EpisodeMaker>> Create(const RlConfig& config, const Tokenizer& tokenizer,
                                                       const TemplateChoice& choice);
 
-  // `step` from 0, `context` in tokens. Episodes by question, `config.answers` of each; adds the step's shares, means
-  // and times to `report`. Errors: kInvalidArgument for a prompt that does not fit the context; those of rollouts and
-  // of judges.
-  Result<std::vector<Episode>> Make(Engine& engine, int64_t context, int64_t step, RlReport& report);
+  // `step` from 0, `context` in tokens; `should_stop` as RlHooks has it. Episodes by question, `config.answers` of
+  // each; adds the step's shares, means and times to `report`. Errors: kInvalidArgument for a prompt that does not fit
+  // the context; those of rollouts and of judges, kCancelled among them.
+  Result<std::vector<Episode>> Make(Engine& engine, int64_t context, int64_t step,
+                                    const std::function<bool()>& should_stop, RlReport& report);
 
  private:
   EpisodeMaker(const RlConfig& config, const Tokenizer& tokenizer, const TemplateChoice& choice)
@@ -65,7 +67,8 @@ class EpisodeMaker {
   // The task of a question: by its share, a draw for each question of the run.
   size_t TaskOf(uint64_t index) const;
   Result<std::vector<Episode>> Roll(Engine& engine, int64_t context, int64_t step, RlReport& report);
-  Status AskJudges(int64_t step, std::vector<Episode>& episodes, RlReport& report);
+  Status AskJudges(int64_t step, const std::function<bool()>& should_stop, std::vector<Episode>& episodes,
+                   RlReport& report);
   void Reward(std::vector<Episode>& episodes, RlReport& report) const;
 
   const RlConfig& config_;

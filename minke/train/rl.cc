@@ -8,6 +8,7 @@
 #include "minke/train/episode.h"
 #include "minke/train/metrics.h"
 #include "minke/train/rl_updater.h"
+#include "minke/train/run_record.h"
 #include "minke/train/seconds.h"
 
 namespace minke {
@@ -38,6 +39,9 @@ class Rl {
   Status RefreshReference(int64_t step);
   Status Step(int64_t step, RlReport& report);
   Status Save(int64_t step);
+  void Warn(const std::string& text) const {
+    if (hooks_.on_warning && !text.empty()) hooks_.on_warning(text);
+  }
 
   const RlConfig& config_;
   Parameters& parameters_;
@@ -54,11 +58,13 @@ class Rl {
   std::unique_ptr<Parameters> reference_;
   int64_t reference_step_ = 0;
   int64_t saved_reference_step_ = 0;  // of the last checkpoint
+  int64_t saved_step_ = 0;            // likewise
+  Json runs_;                         // run_record.h
 };
 
 Status Rl::Open() {
-  MINKE_ASSIGN(maker_, EpisodeMaker::Create(config_, tokenizer_, choice_));
   const ModelConfig& model = parameters_.model()->config();
+  MINKE_ASSIGN(maker_, EpisodeMaker::Create(config_, tokenizer_, choice_));
   context_ = std::min(model.max_position_embeddings, kMostPrompt + config_.max_tokens);
   EngineOptions options;
   options.model = parameters_.model();
@@ -80,15 +86,22 @@ Result<int64_t> Rl::Resume() {
   if (config_.has_reference()) {  // the weights to start from, until they are renewed
     MINKE_ASSIGN(reference_, Parameters::Copy(*parameters_.model(), kernels_, Parameters::MtpCopies::kShared));
   }
+  MINKE_ASSIGN(const RunRecord now, RunRecord::Of(files_, kernels_, pool_.num_threads()));
+  ResumedRuns resumed;
   if (const auto folder = LatestTraining(config_.out)) {
     MINKE_ASSIGN(const Json state, LoadTraining(*folder, parameters_, updater_->optimizer()));
     if (!state.is_object() || !state.contains("rl") || !state.contains("step") || !state["step"].is_number_integer() ||
         !state.contains("reference_step") || !state["reference_step"].is_number_integer())
       return Fail(Code::kDamaged, "{}/training.json: holds no state of minke rl", *folder);
     MINKE_TRY(CheckSameRun(state["rl"], config_.ToJson(), *folder));
-    step = state["step"];
+    step = saved_step_ = state["step"];
+    MINKE_ASSIGN(resumed, ResumeRuns(state.value("runs", Json()), now, step, *folder));
     reference_step_ = saved_reference_step_ = state["reference_step"];
+  } else {
+    MINKE_ASSIGN(resumed, ResumeRuns(nullptr, now, 0, config_.out));
   }
+  runs_ = resumed.runs;
+  Warn(resumed.warning);
   if (!reference_) return step;
   if (reference_step_ > 0) {
     const std::string folder = fmt::format("{}/reference-{}", config_.out, reference_step_);
@@ -112,7 +125,7 @@ Status Rl::RefreshReference(int64_t step) {
 // `step` counts from 0.
 Status Rl::Step(int64_t step, RlReport& report) {
   const double cpu_start = CpuSeconds();
-  MINKE_ASSIGN(std::vector<Episode> episodes, maker_->Make(*engine_, context_, step, report));
+  MINKE_ASSIGN(std::vector<Episode> episodes, maker_->Make(*engine_, context_, step, hooks_.should_stop, report));
   const double start = WallSeconds();
   MINKE_TRY(updater_->Learn(episodes, step, report));
   report.learn_seconds = WallSeconds() - start;
@@ -122,7 +135,7 @@ Status Rl::Step(int64_t step, RlReport& report) {
 
 // References before the one of the last checkpoint but one, which is kept, are needed no more.
 Status Rl::Save(int64_t step) {
-  const Json state = {{"rl", config_.ToJson()}, {"step", step}, {"reference_step", reference_step_}};
+  const Json state = {{"rl", config_.ToJson()}, {"runs", runs_}, {"step", step}, {"reference_step", reference_step_}};
   MINKE_TRY(SaveTraining(config_.out, step, parameters_, updater_->optimizer(), files_, state));
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(config_.out, error)) {
@@ -132,10 +145,16 @@ Status Rl::Save(int64_t step) {
       fs::remove_all(entry.path(), error);
   }
   saved_reference_step_ = reference_step_;
+  saved_step_ = step;
   return {};
 }
 
 Result<RlResult> Rl::All() {
+  const int64_t context = parameters_.model()->config().max_position_embeddings;
+  if (config_.max_tokens >= context)
+    return Fail(Code::kInvalidArgument,
+                "max_tokens ({}) leaves no room for a prompt in the model's context of {}: make it smaller",
+                config_.max_tokens, context);
   MINKE_ASSIGN(const RunLock lock, RunLock::Take(config_.out));
   MINKE_TRY(Open());
   RlResult result;
@@ -146,7 +165,12 @@ Result<RlResult> Rl::All() {
   while (step < config_.steps) {
     RlReport report;
     report.step = step + 1, report.total_steps = config_.steps;
-    MINKE_TRY(Step(step, report));
+    if (const Status done = Step(step, report); !done) {
+      if (done.error().code != Code::kCancelled) return Fail(done.error());
+      Warn(done.error().message);
+      if (step > saved_step_) MINKE_TRY(Save(step));
+      break;
+    }
     ++step;
     result.on_policy_max_abs_diff = std::max(result.on_policy_max_abs_diff, report.on_policy_max_abs_diff);
     if (reference_ && config_.reference_every > 0 && step % config_.reference_every == 0)

@@ -11,6 +11,7 @@ Status WriteRlMetrics(const RlConfig& config, const RlReport& r, MetricsWriter& 
                                      {"forced", r.all.forced},
                                      {"formatted", r.all.formatted},
                                      {"tokens", r.tokens},
+                                     {"cut", r.cut},
                                      {"skipped_questions", r.skipped_questions},
                                      {"on_policy_max_abs_diff", r.on_policy_max_abs_diff},
                                      {"loss", r.loss},

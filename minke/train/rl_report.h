@@ -23,6 +23,7 @@ struct RlReport {
   int64_t judged = 0, judge_failed = 0;
   double on_policy_max_abs_diff = 0;
   int64_t tokens = 0;                 // that the policy chose
+  int64_t cut = 0;                    // answers that the context ended before max_tokens
   int64_t skipped_questions = 0;      // all answers had the same reward
   int64_t updates = 0;                // mini-batches with something to learn
   double loss = 0, kl = 0, norm = 0;  // means over updates
