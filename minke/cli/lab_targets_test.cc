@@ -70,6 +70,7 @@ TEST(LabTargets, EachFailsAlone) {
   fails("monotone", [](Json& r) { r["accuracy"]["speciale"]["192"] = r["accuracy"]["speciale"]["96"]; });
   fails("monotone", [](Json& r) { r["accuracy"]["sft"] = Curve({0.1, 0.2, 0.3, 0.4}); });
   fails("sparse_parity", [](Json& r) { r["sparse_accuracy"] = 0.47; });
+  fails("sparse_parity", [](Json& r) { r["dense_accuracy"] = r["sparse_accuracy"] = 0.05; });
   fails("lookup", [](Json& r) { r["lookup"]["indexer"] = 0.949; });
   fails("lookup", [](Json& r) { r["lookup"]["window"] = 0.9; });
   fails("on_policy", [](Json& r) { r["on_policy_max_abs_diff"] = 1e-7; });
