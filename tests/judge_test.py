@@ -4,8 +4,10 @@ import http.server
 import json
 import re
 import shutil
+import signal
 import subprocess
 import threading
+import time
 import urllib.request
 
 import pytest
@@ -36,14 +38,14 @@ parallel = 2
 
 
 class Judge(http.server.ThreadingHTTPServer):
-    """Scores by the answer's length; the very first request gets 503. `gate` closed: requests wait."""
+    """Scores by the answer's length; the very first request gets 503. `gate` closed: requests after `free` ones wait."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         self.gate, self.lock = threading.Event(), threading.Lock()
         self.gate.set()
-        self.asked, self.status, self.shift = [], 200, 0
+        self.asked, self.status, self.shift, self.free = [], 200, 0, 0
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
 
@@ -54,7 +56,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with judge.lock:
             judge.asked.append(request)
             status = 503 if len(judge.asked) == 1 else judge.status
-        judge.gate.wait(60)
+            waits = len(judge.asked) > judge.free
+        if waits:
+            judge.gate.wait(60)
         score = (len(request["messages"][1]["content"]) + judge.shift) % 11
         body = json.dumps({"choices": [{"message": {"content": f"Short enough.\nscore: {score}"}}]}).encode()
         self.send_response(status)
@@ -155,6 +159,32 @@ def test_a_resumed_run_replays_its_scores_and_the_page_shows_it_live(tmp_path, j
     assert len(judge.asked) == 19
     assert (out / "judge.jsonl").read_bytes().startswith(book)
     assert [line["step"] for line in support.json_lines(out / "metrics.jsonl")] == [1, 2, 3]
+
+
+def test_an_interrupt_does_not_wait_for_the_judge_and_keeps_its_scores(tmp_path, judge):
+    (tmp_path / "whole").mkdir()
+    support.minke("rl", write_config(tmp_path / "whole", judge.url), "-q")
+    judge.free = len(judge.asked) + 6 + 3  # step 1, and half of step 2
+    judge.gate.clear()
+    config = write_config(tmp_path, judge.url)
+    process = subprocess.Popen([*support.COMMAND, "rl", str(config), "-q"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while len(judge.asked) < judge.free + 2:  # two wait
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert time.monotonic() - start < 3 and process.returncode == 130 and output == "", errors
+    assert "3 of the 6 scores of step 2 have come and are kept" in errors.splitlines()[0]
+    assert "stopped after 1 of 2 steps; the same command goes on" in errors.splitlines()[-1]
+    kept = (tmp_path / "out" / "judge.jsonl").read_bytes()
+    assert kept.count(b"\n") == 6 + 3
+    asked = len(judge.asked)
+    judge.gate.set()
+    support.minke("rl", config, "-q")
+    assert len(judge.asked) == asked + 3
+    assert (tmp_path / "out" / "judge.jsonl").read_bytes().startswith(kept)
+    assert weights(tmp_path / "out" / "model") == weights(tmp_path / "whole" / "out" / "model") != {}
 
 
 def test_a_judge_that_refuses_ends_the_run_with_one_line(tmp_path, judge):

@@ -54,6 +54,11 @@ def test_every_number_has_its_key(finished):
         assert set(results["mixed"][stage]) == {"countdown", "countdown-tool"}
     assert list(results["claims"]) == [str(i) for i in range(1, 9)]
     assert results["claims"]["7"]["verdict"] == "holds"
+    assert results["targets"]["on_policy"]["holds"] is True
+    assert all(isinstance(target["holds"], bool) for target in results["targets"].values())  # all were measured
+    assert set(results["monotone"]) == set(results["accuracy"])
+    gain = results["rl_gain_points"]["standard"]["mean"]
+    assert gain == pytest.approx(100 * (results["accuracy"]["standard"]["384"]["mean"] - results["accuracy"]["sft"]["384"]["mean"]))
 
 
 def test_report_stands_alone(finished):

@@ -26,7 +26,7 @@ def test_nano_solves_as_many_as_its_readme_says(tmp_path):
     """84.8 % at temperature 0.6 over the 400 prompts; the standard error of such a count is 1.8 points."""
     out = tmp_path / "answers.jsonl"
     report = evaluate("countdown", "--problems", support.NANO / "eval.jsonl", "--temp", 0.6, "--out", out)
-    assert report["problems"] == 400
+    assert report["problems"] == 400 and report["temperature"] == 0.6  # as it was given, not the nearest float
     assert abs(report["accuracy"] - 0.848) <= 3 * 0.018, report
     assert report["standard_error"] == pytest.approx(0.018, abs=0.002)
     assert report["distinct_attempts"] == pytest.approx(0.80, abs=0.05)

@@ -205,6 +205,7 @@ def test_a_wrong_configuration_is_one_line(change, says, small):
     (("questions = 4", "question = 4"), "did you mean questions?"),
     (("beta = ", "betta = "), "did you mean beta?"),
     (("max_tokens = 24", "temperature = 0"), "temperature"),
+    (("max_tokens = 24", "max_tokens = 2048"), ["max_tokens (2048)", "context of 2048"]),
 ])
 def test_a_wrong_rl_configuration_is_one_line(change, says, small):
     path = write_rl_config(small, "nano", "out")
@@ -240,6 +241,26 @@ def test_a_tokenizer_of_another_model_is_refused(small):
     config = json.loads((small / "small" / "config.json").read_text())
     (small / "small" / "config.json").write_text(json.dumps(config | {"vocab_size": 300}))
     fails(2, "train", write_config(small, "out"), says=["502", "300"])
+
+
+def test_what_a_run_ran_with_is_recorded(small):
+    """Threads change no bytes; a tokenizer does, and is refused; a kernel set may, and is said."""
+    path = write_config(small, "out", kinds=["sft"])
+    support.minke("train", path, "-q")
+    state = json.loads(next((small / "out").glob("step-*5/training.json")).read_text())["state"]
+    [run] = state["runs"]
+    assert (run["threads"], run["dtype"], run["from_step"], len(run["tokenizer"])) == (1, "f32", 0, 16)
+    path.write_text(path.read_text().replace("threads = 1", "threads = 2"))
+    assert support.minke("train", path, "-q").stderr == ""
+    [line] = support.minke("train", path, "-q", "--isa", "reference").stderr.splitlines()
+    assert f"kernel set {run['kernels']} and goes on with reference" in line and "bytes may differ" in line
+    before = digest(small / "out" / "model")
+    tokenizer = small / "small" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace('"merges"', ' "merges"'))
+    fails(10, "train", path, says=["another tokenizer", "step-00000005"])
+    assert digest(small / "out" / "model") == before
+    shutil.copy(small / "out" / "step-00000005" / "tokenizer.json", tokenizer)
+    support.minke("train", path, "-q")
 
 
 def test_another_configuration_cannot_resume(small):

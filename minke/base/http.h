@@ -26,6 +26,7 @@ struct HttpCall {
   std::string body = {};
   int64_t timeout_ms = 30'000;                 // for everything: name, connection, handshake, request and answer
   int64_t max_body_bytes = int64_t{16} << 20;  // of the answer
+  std::function<bool()> cancelled = {};        // asked ten times a second while the call waits, by its thread
 };
 
 struct HttpReply {
@@ -37,9 +38,9 @@ struct HttpReply {
 };
 
 // Sends one request over its own connection and waits for the whole answer. Any thread; no proxy; certificates are
-// checked by the system's list. Errors: kInvalidArgument for a url or header that cannot be sent, kNetwork for the
-// rest; the message names the url without credentials, query and fragment. https is kUnsupported in a build without
-// OpenSSL.
+// checked by the system's list. Errors: kInvalidArgument for a url or header that cannot be sent, kCancelled
+// where `cancelled` says so, kNetwork for the rest; the message names the url without credentials, query and fragment.
+// https is kUnsupported in a build without OpenSSL.
 Result<HttpReply> SendHttp(const HttpCall& call);
 
 // `url` as messages may show it.

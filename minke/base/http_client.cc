@@ -83,8 +83,33 @@ Result<Url> ParseUrl(std::string_view text) {
   return url;
 }
 
+// How long a call may go on: until its deadline, or until its caller has lost interest.
+class Waiting {
+ public:
+  explicit Waiting(const HttpCall& call)
+      : call_(call), deadline_(Clock::now() + std::chrono::milliseconds(call.timeout_ms)) {}
+  bool cancelled() const { return cancelled_; }
+  bool Over() {
+    cancelled_ = cancelled_ || (call_.cancelled && call_.cancelled());
+    return cancelled_ || Clock::now() >= deadline_;
+  }
+  // When to ask again.
+  Clock::time_point NextLook() const {
+    return call_.cancelled ? std::min(deadline_, Clock::now() + std::chrono::milliseconds(100)) : deadline_;
+  }
+
+ private:
+  const HttpCall& call_;
+  const Clock::time_point deadline_;
+  bool cancelled_ = false;
+};
+
+tl::unexpected<Error> Cancelled(const std::string& shown) {
+  return Fail(Code::kCancelled, "{}: the call was given up", shown);
+}
+
 // The addresses of a name. The system's resolver cannot be told to stop, so it runs in a thread that is left behind.
-Result<std::vector<tcp::endpoint>> Resolve(const Url& url, Clock::time_point deadline, const std::string& shown) {
+Result<std::vector<tcp::endpoint>> Resolve(const Url& url, Waiting& waiting, const std::string& shown) {
   const auto port = static_cast<uint16_t>(std::stoi(url.port));
   error_code error;
   if (const auto address = asio::ip::make_address(url.host, error); !error)
@@ -111,7 +136,9 @@ Result<std::vector<tcp::endpoint>> Resolve(const Url& url, Clock::time_point dea
     lookup->changed.notify_all();
   }).detach();
   std::unique_lock lock(lookup->mutex);
-  if (!lookup->changed.wait_until(lock, deadline, [&] { return lookup->done; }))
+  while (!lookup->done && !waiting.Over()) lookup->changed.wait_until(lock, waiting.NextLook());
+  if (!lookup->done && waiting.cancelled()) return Cancelled(shown);
+  if (!lookup->done)
     return Fail(Code::kNetwork, "{}: looking up {} took too long: check the name server", shown, url.host);
   if (lookup->error || lookup->found.empty())
     return Fail(Code::kNetwork, "{}: host {} is not found: {}", shown, url.host, lookup->error.message());
@@ -121,11 +148,11 @@ Result<std::vector<tcp::endpoint>> Resolve(const Url& url, Clock::time_point dea
 // Asynchronous steps, each waited for until the one deadline of the call.
 class Exchange {
  public:
-  Exchange(const HttpCall& call, const Url& url, Clock::time_point deadline)
-      : call_(call), url_(url), shown_(PublicUrl(call.url)), deadline_(deadline) {}
+  Exchange(const HttpCall& call, const Url& url)
+      : call_(call), url_(url), shown_(PublicUrl(call.url)), waiting_(call) {}
 
   Result<HttpReply> Run() {
-    MINKE_ASSIGN(const auto endpoints, Resolve(url_, deadline_, shown_));
+    MINKE_ASSIGN(const auto endpoints, Resolve(url_, waiting_, shown_));
     if (!url_.tls) {
       beast::tcp_stream stream(io_);
       MINKE_TRY(Connect(stream, endpoints));
@@ -154,11 +181,12 @@ class Exchange {
     std::optional<error_code> result;
     start([&result](error_code error, auto&&...) { result = error; });
     io_.restart();
-    io_.run_until(deadline_);
+    while (!result && !waiting_.Over()) io_.run_until(waiting_.NextLook());
     if (!result) {
       stream.close();
       io_.restart();
       io_.run();  // the operation ends at once, and with it its references to our locals
+      if (waiting_.cancelled()) return Cancelled(shown_);
       return Fail(Code::kNetwork, "{}: no answer within {} ms (tried to {}): is the server overloaded?", shown_,
                   call_.timeout_ms, action);
     }
@@ -208,7 +236,7 @@ class Exchange {
   const HttpCall& call_;
   const Url& url_;
   const std::string shown_;
-  const Clock::time_point deadline_;
+  Waiting waiting_;
   asio::io_context io_{1};
 };
 
@@ -238,7 +266,6 @@ std::string PublicUrl(std::string_view url) {
 }
 
 Result<HttpReply> SendHttp(const HttpCall& call) {
-  const auto deadline = Clock::now() + std::chrono::milliseconds(call.timeout_ms);
   MINKE_ASSIGN(const Url url, ParseUrl(call.url));
   if (!IsToken(call.method)) return Fail(Code::kInvalidArgument, "\"{}\" is no HTTP method", call.method);
   for (const HttpHeader& header : call.headers) {
@@ -248,7 +275,7 @@ Result<HttpReply> SendHttp(const HttpCall& call) {
                   header.name);
   }
   try {
-    return Exchange(call, url, deadline).Run();
+    return Exchange(call, url).Run();
   } catch (const std::exception& e) {  // no descriptors, no memory
     return Fail(Code::kNetwork, "{}: {}", PublicUrl(call.url), e.what());
   }

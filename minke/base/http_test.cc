@@ -163,6 +163,17 @@ TEST(Http, OneDeadlineCoversTheWholeAnswer) {
   EXPECT_LT(SecondsSince(start), 3);
 }
 
+TEST(Http, ACallThatIsGivenUpWaitsNoLonger) {
+  const Socket listening = Socket::Listen();  // never answers
+  const auto start = Clock::now();
+  const Error error =
+      ErrorOf({.url = fmt::format("http://127.0.0.1:{}/", listening.port()), .timeout_ms = 20'000, .cancelled = [&] {
+                 return SecondsSince(start) > 0.1;
+               }});
+  EXPECT_EQ(error.code, Code::kCancelled);
+  EXPECT_LT(SecondsSince(start), 2);
+}
+
 TEST(Http, ALongOrBrokenAnswerIsAnError) {
   const auto server = Serve(Echo());
   EXPECT_NE(ErrorOf({.url = server->url() + "/large", .max_body_bytes = 4999}).message.find("longer than 4999 bytes"),

@@ -5,6 +5,7 @@
 #include "minke/cli/chat_model.h"
 #include "minke/cli/command.h"
 #include "minke/cli/eval_report.h"
+#include "minke/cli/sampling_flags.h"
 #include "minke/cli/terminal.h"
 #include "minke/train/evaluate.h"
 
@@ -65,7 +66,7 @@ OrderedJson ReportJson(const TaskResult& result, const EvalFlags& flags, const C
   json["task"] = task;
   json["split"] = flags.problems.empty() ? OrderedJson(flags.split) : OrderedJson(nullptr);
   json["problems"] = s.problems();
-  json["temperature"] = flags.temperature;
+  json["temperature"] = AsGiven(flags.temperature);
   json["seed"] = seed;
   json["thinking"] = thinking;
   json["max_tokens"] = flags.max_tokens;
@@ -108,7 +109,7 @@ Status Eval(const EvalFlags& flags, CliContext& context) {
   const std::string limit = flags.budget > 0 ? fmt::format("thinking budget {}", flags.budget)
                                              : fmt::format("at most {} tokens", options.params.max_tokens);
   MINKE_TRY(context.out.Write(
-      ReportText(result, fmt::format("{} on {}: {} {} problems, temperature {:.1f}, seed {}, {}", chat->path().name,
+      ReportText(result, fmt::format("{} on {}: {} {} problems, temperature {}, seed {}, {}", chat->path().name,
                                      task->name(), problems.size(), source, flags.temperature, seed, limit))));
   return context.out.Flush();
 }

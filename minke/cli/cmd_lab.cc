@@ -38,6 +38,7 @@ LabSetup SetupOf(const LabFlags& flags, const CliContext& context) {
     setup.parts = {std::begin(kLabParts), std::end(kLabParts)};
   setup.usd_per_hour = flags.usd_per_hour;
   setup.isa = context.isa;
+  setup.threads = flags.threads > 0 ? flags.threads : context.ThreadCount();
   setup.quiet = context.quiet;
   return setup;
 }
@@ -59,8 +60,7 @@ Status Lab(const LabFlags& flags, CliContext& context) {
   std::error_code error;
   std::filesystem::create_directories(setup.out, error);
   if (error) return Fail(Code::kFailed, "{}: cannot be made: {}", setup.out, error.message());
-  const int threads = flags.threads > 0 ? flags.threads : context.ThreadCount();
-  context.Note(fmt::format("lab: {} jobs on {} threads, in {}", jobs.size(), threads, setup.out));
+  context.Note(fmt::format("lab: {} jobs on {} threads, in {}", jobs.size(), setup.threads, setup.out));
 
   const SignalGuard signals;
   LabWatcher watcher;
@@ -72,7 +72,7 @@ Status Lab(const LabFlags& flags, CliContext& context) {
                              result.reused ? "done before" : fmt::format("done in {:.1f} s", result.seconds)));
   };
   watcher.should_stop = [] { return SignalGuard::Raised(); };
-  MINKE_ASSIGN(const auto results, RunLabJobs(setup.out, jobs, threads, watcher));
+  MINKE_ASSIGN(const auto results, RunLabJobs(setup.out, jobs, setup.threads, watcher));
 
   const Json json = CollectLabResults(setup, results);
   const std::string text = json.dump(2) + "\n", report = LabReport(json, CommandOf(flags));

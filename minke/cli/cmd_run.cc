@@ -101,7 +101,7 @@ Status PrintJson(const ChatModel& chat, const RunFlags& flags, const AnswerReque
   }
   json["mla"] = flags.mla;
   json["isa"] = chat.kernels().name;
-  json["temperature"] = request.params.temperature;
+  json["temperature"] = AsGiven(request.params.temperature);
   json["seed"] = answer.seed;
   return context.out.WriteLine(DumpJson(json));
 }

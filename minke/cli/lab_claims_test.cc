@@ -48,14 +48,23 @@ TEST(LabClaims, RelaxingNeedsGainLengthAndOrder) {
   const auto of = [](double mean) { return Json{{"mean", mean}, {"standard_error", 0.01}}; };
   Json results;
   results["accuracy"]["standard"]["384"] = of(0.6);
-  results["accuracy"]["speciale"] = {{"48", of(0.3)}, {"96", of(0.5)}, {"384", of(0.66)}};
+  results["accuracy"]["speciale"] = {{"48", of(0.3)}, {"96", of(0.5)}, {"192", of(0.6)}, {"384", of(0.66)}};
+  results["accuracy"]["sft"] = {{"48", of(0.2)}, {"96", of(0.3)}, {"192", of(0.4)}, {"384", of(0.4)}};
   results["think_tokens"]["standard"]["384"]["mean"] = 60;
   results["think_tokens"]["speciale"]["384"]["mean"] = 120;
   EXPECT_EQ(VerdictOf(results, 4), LabVerdict::kHolds);
-  results["accuracy"]["speciale"]["48"] = of(0.55);  // falls to 96
-  EXPECT_EQ(VerdictOf(results, 4), LabVerdict::kPartly);
-  results["accuracy"]["speciale"]["384"] = of(0.61);
-  EXPECT_EQ(VerdictOf(results, 4), LabVerdict::kFails);
+  const auto but = [&](const std::string& arm, const std::string& budget, double mean) {
+    Json other = results;
+    other["accuracy"][arm][budget] = of(mean);
+    return VerdictOf(other, 4);
+  };
+  EXPECT_EQ(but("speciale", "48", 0.55), LabVerdict::kPartly);  // falls to 96
+  EXPECT_EQ(but("speciale", "192", 0.5), LabVerdict::kPartly);  // does not fall, and does not rise
+  EXPECT_EQ(but("sft", "384", 0.45), LabVerdict::kPartly);      // the start rises as well
+  Json three = results;
+  three["accuracy"]["speciale"].erase("192");
+  EXPECT_EQ(VerdictOf(three, 4), LabVerdict::kPartly);  // asked at three budgets
+  EXPECT_EQ(but("speciale", "384", 0.61), LabVerdict::kFails);
 }
 
 TEST(LabClaims, PricesAreThoseOfTheArticles) {

@@ -1,6 +1,7 @@
 #include "minke/cli/lab_cost.h"
 
 #include "minke/cli/bench_cost.h"
+#include "minke/cli/machine.h"
 #include "minke/cli/model_path.h"
 #include "minke/kernels/kernel_set.h"
 #include "minke/model/parameters.h"
@@ -61,6 +62,21 @@ constexpr Price kPrices[] = {{"DeepSeek-V3.2", "2025-09-29", 0.028, 0.28, 0.42},
                              {"Gemini 3 Pro preview, prompt above 200k", "2025-11", 0.40, 4, 18}};
 
 }  // namespace
+
+Json LabCostKey(const LabCost& cost, const std::string& model, double usd_per_hour, const std::string& isa,
+                int threads) {
+  const auto kernels = ChooseKernelSet(isa);
+  return {{"layer", LayerConfig(cost)},
+          {"depths", cost.depths},
+          {"prompt_tokens", cost.prompt_tokens},
+          {"decode_tokens", cost.decode_tokens},
+          {"repetitions", cost.repetitions},
+          {"model", model},
+          {"usd_per_hour", usd_per_hour},
+          {"kernels", kernels ? std::string((*kernels)->name) : isa},
+          {"threads", threads},
+          {"machine", MachineJson(ReadMachine())["cpu"]}};
+}
 
 Result<Json> MeasureLabCost(const LabCost& cost, const std::string& model_name, double usd_per_hour,
                             const std::string& isa, const LabWork& work) {

@@ -8,6 +8,7 @@
 #include "minke/cli/lab_measure.h"
 #include "minke/cli/lab_probe.h"
 #include "minke/cli/lab_train.h"
+#include "minke/cli/machine.h"
 #include "minke/cli/model_path.h"
 #include "minke/kernels/kernel_set.h"
 
@@ -306,10 +307,7 @@ void Planner::Mixed() {
 }
 
 void Planner::Cost() {
-  const Json key = {{"hidden", recipe_.cost.hidden},
-                    {"depths", recipe_.cost.depths},
-                    {"model", setup_.bench_model},
-                    {"usd_per_hour", setup_.usd_per_hour}};
+  const Json key = LabCostKey(recipe_.cost, setup_.bench_model, setup_.usd_per_hour, setup_.isa, setup_.threads);
   Add({"cost", {}, key, [cost = recipe_.cost, &setup = setup_](const LabWork& work) {
          return MeasureLabCost(cost, setup.bench_model, setup.usd_per_hour, setup.isa, work);
        }});
@@ -319,7 +317,8 @@ void Planner::Cost() {
 
 // Which of the program's instruction sets run here, and whether they agree on the start model's logits.
 void Planner::Kernels() {
-  Add({"kernels", after_start_, Json{{"model", start_}}, [model = start_](const LabWork&) -> Result<Json> {
+  const Json key = {{"model", start_}, {"machine", MachineJson(ReadMachine())["cpu"]}};
+  Add({"kernels", after_start_, key, [model = start_](const LabWork&) -> Result<Json> {
          MINKE_ASSIGN(const auto task, FindTask("countdown"));
          Json sets = Json::array();
          std::vector<float> first;

@@ -22,6 +22,7 @@ struct LabSetup {
   std::set<std::string> parts;
   double usd_per_hour = 0;
   std::string isa;
+  int threads = 1;  // of all jobs together
   bool quiet = false;
 
   bool Has(const std::string& part) const { return parts.contains(part); }

@@ -5,6 +5,7 @@
 
 #include "minke/cli/chart.h"
 #include "minke/cli/lab_claims.h"
+#include "minke/cli/lab_targets.h"
 
 namespace minke {
 namespace {
@@ -76,6 +77,18 @@ void Claims(const Json& results, Html& html) {
     rows.push_back({number, claim["claim"], claim["measured"].get<std::string>().empty() ? "-" : claim["measured"],
                     claim["verdict"], claim["rule"], claim["scale"]});
   html.Table({"#", "claim", "measured here", "verdict", "rule", "why the scale may matter"}, rows);
+}
+
+const char* Verdict(const LabTarget& target) {
+  return !target.holds ? "not measured" : *target.holds ? "holds" : "does not hold";
+}
+
+void Targets(const Json& results, Html& html) {
+  html.Heading("What a full run is to reach");
+  std::vector<std::vector<std::string>> rows;
+  for (const LabTarget& target : JudgeLabTargets(results))
+    rows.push_back({target.wanted, target.measured.empty() ? "-" : target.measured, Verdict(target)});
+  html.Table({"wanted", "measured here", ""}, rows);
 }
 
 void Recall(const std::string& what, const Json& recall, Html& html) {
@@ -272,6 +285,12 @@ void Shortfalls(const Json& results, Html& html) {
     html.text += fmt::format("<li>Claim {} {}. Rule: {}. {}</li>\n", number, XmlText(verdict),
                              XmlText(claim["rule"].get<std::string>()), XmlText(claim["scale"].get<std::string>()));
   }
+  for (const LabTarget& target : JudgeLabTargets(results)) {
+    if (target.holds.value_or(false)) continue;
+    any = true;
+    html.text += fmt::format("<li>Wanted: {}. {}</li>\n", XmlText(target.wanted),
+                             XmlText(target.holds ? "It does not hold: " + target.measured + "." : "Not measured."));
+  }
   html.text += any ? "</ul>\n" : "<li>Nothing.</li></ul>\n";
   if (results["recipe"]["scale"] != 1)
     html.Say(fmt::format("All steps and problems were scaled by {}: the numbers say that the way works, not how well.",
@@ -295,6 +314,7 @@ std::string LabReport(const Json& results, const std::string& command) {
       "All numbers are in results.json beside this page, every answer and every step in the folder jobs. Everything "
       "but times is the same when it is run again.");
   Claims(results, html);
+  Targets(results, html);
   Parity(results, html);
   Curves(results, html);
   Speciale(results, html);

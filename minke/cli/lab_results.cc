@@ -5,6 +5,7 @@
 
 #include "minke/cli/lab_claims.h"
 #include "minke/cli/lab_cost.h"
+#include "minke/cli/lab_targets.h"
 #include "minke/cli/machine.h"
 #include "minke/cli/version.h"
 
@@ -218,6 +219,8 @@ Json CollectLabResults(const LabSetup& setup, const Jobs& jobs) {
   AddCost(jobs, results);
   if (const auto job = jobs.find("kernels"); job != jobs.end()) results["kernels"] = job->second.result["sets"];
   for (const auto& [name, job] : jobs) results["seconds"][name] = job.seconds;
+  AddComparisons(results);
+  for (const LabTarget& target : JudgeLabTargets(results)) results["targets"][target.key] = target.ToJson();
   for (const LabClaim& claim : JudgeLabClaims(results))
     results["claims"][std::to_string(claim.number)] = claim.ToJson();
   return results;

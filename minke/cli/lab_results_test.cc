@@ -63,6 +63,9 @@ TEST(LabResults, StableKeys) {
   EXPECT_NEAR(results["rl"]["standard"]["equal_cpu"]["accuracy"]["mean"].get<double>(), 0.2, 1e-12);
   EXPECT_EQ(results["claims"].size(), 8u);
   EXPECT_EQ(results["claims"]["1"]["verdict"], "not measured");
+  EXPECT_EQ(results["targets"]["on_policy"]["holds"], false);
+  EXPECT_TRUE(results["monotone"]["sft"].is_null());  // one budget
+  EXPECT_TRUE(results["rl_gain_points"].contains("standard"));
 }
 
 TEST(LabReport, IsAPageWithWhatIsThere) {
@@ -71,6 +74,8 @@ TEST(LabReport, IsAPageWithWhatIsThere) {
   EXPECT_NE(page.find("50.0 ± 3.5"), std::string::npos);
   EXPECT_NE(page.find("<svg"), std::string::npos);
   EXPECT_EQ(page.find("(f)"), std::string::npos);  // not run
+  EXPECT_NE(page.find("It does not hold: largest difference 0.25."), std::string::npos);
+  EXPECT_NE(page.find("Wanted: speciale at least 5 points over standard at budget 384. Not measured."), page.npos);
   EXPECT_EQ(page.find("<script"), std::string::npos);
   EXPECT_EQ(page.find("src="), std::string::npos);
 }

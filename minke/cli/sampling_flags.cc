@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 #include "minke/base/file.h"
 #include "minke/base/json.h"
@@ -54,6 +55,8 @@ Status TakeRecommended(const std::string& folder, int64_t vocab_size, SamplingPa
 }
 
 }  // namespace
+
+double AsGiven(float number) { return std::strtod(fmt::format("{}", number).c_str(), nullptr); }
 
 void AddSamplingFlags(FlagSet verb, SamplingFlags& flags) {
   verb.Number("-n,--n-predict,--max-tokens", flags.max_tokens, 0, int64_t{1} << 32,

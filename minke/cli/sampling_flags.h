@@ -25,6 +25,9 @@ struct SamplingFlags {
 
 void AddSamplingFlags(FlagSet verb, SamplingFlags& flags);
 
+// The double that JSON writes as the float was given: 0.6 for 0.6f, where a plain conversion gives 0.6000000238418579.
+double AsGiven(float number);
+
 // `folder` may hold generation_config.json. Errors: kInvalidArgument for a bias that is not ID=NUMBER, kDamaged for a
 // generation_config.json that is not one or recommends what is not allowed.
 Result<SamplingParams> MakeSamplingParams(const SamplingFlags& flags, const std::string& folder, int64_t vocab_size);

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+
+#include "minke/base/json.h"
 
 namespace minke {
 namespace {
@@ -18,6 +21,11 @@ std::string Folder(const std::string& generation_config) {
 
 Result<SamplingParams> Make(const SamplingFlags& flags, const std::string& folder) {
   return MakeSamplingParams(flags, folder, /*vocab_size=*/100);
+}
+
+TEST(SamplingFlags, ANumberIsWrittenAsItWasGiven) {
+  for (const char* text : {"0.6", "0.95", "1.0", "0.3333"})
+    EXPECT_EQ(Json(AsGiven(std::strtof(text, nullptr))).dump(), text);
 }
 
 TEST(SamplingFlags, TheUserThenTheModelThenTheDefault) {

@@ -43,7 +43,9 @@ Result<TrainResult> RunTraining(const TrainConfig& config, const std::string& is
     return Fail(Code::kInvalidArgument, "{}: the tokenizer has {} tokens, the model {}: they do not belong together",
                 subject.path.folder, subject.tokenizer->vocab_size(), model.vocab_size);
   MINKE_ASSIGN(const DocumentEncoder encoder, DocumentEncoder::Create(*subject.tokenizer, subject.choice, {}));
-  return Train(config, *parameters, subject.files, encoder, *kernels, *pool, hooks);
+  TrainHooks all = hooks;
+  all.on_warning = warn;
+  return Train(config, *parameters, subject.files, encoder, *kernels, *pool, all);
 }
 
 Result<RlResult> RunReinforcement(const RlConfig& config, const std::string& isa, int threads,
@@ -53,7 +55,9 @@ Result<RlResult> RunReinforcement(const RlConfig& config, const std::string& isa
   MINKE_ASSIGN(const auto pool, ThreadPool::Create(config.threads > 0 ? static_cast<int>(config.threads) : threads));
   MINKE_ASSIGN(const auto model, Model::Open(subject.path.path));
   MINKE_ASSIGN(const auto parameters, Parameters::Copy(*model, *kernels, Parameters::MtpCopies::kShared));
-  return TrainByReward(config, *parameters, subject.files, *subject.tokenizer, subject.choice, *kernels, *pool, hooks);
+  RlHooks all = hooks;
+  all.on_warning = warn;
+  return TrainByReward(config, *parameters, subject.files, *subject.tokenizer, subject.choice, *kernels, *pool, all);
 }
 
 }  // namespace minke

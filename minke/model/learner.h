@@ -38,7 +38,8 @@ struct Replay {
   std::vector<int32_t> num_selected;  // [layers, tokens]; with topk
 };
 
-// One sequence, from position 0.
+// One sequence, from position 0. `tokens`: at least one, each below vocab_size. `replay`: of as many tokens of the same
+// model; null: nothing is given.
 struct LearnerItem {
   std::span<const TokenId> tokens;
   const Replay* replay = nullptr;
@@ -66,15 +67,21 @@ class Learner {
                                                  const LearnerOptions& options);
   ~Learner();
 
-  // Runs the sequences and returns logits [tokens, vocab_size], in order; the caller turns them into dL/dlogits in
-  // place. Valid until the next Forward. Without `head` there are none, for a loss of the indexers alone. Either all
-  // items have a replay of a kind or none.
+  // Runs the sequences and returns logits [tokens of all items, vocab_size], F32: the rows of the first item, then
+  // those of the next; row p of an item is of position p and predicts token p + 1. The caller turns them into
+  // dL/dlogits in place (a row without a loss into zeros). Valid until the next Forward. Without `head` there are none,
+  // [0, vocab_size], for a loss of the indexers alone. It cannot fail: what contradicts the options is the caller's bug
+  // and ends the process (MINKE_CHECK): more items than max_sequences, more tokens together than max_tokens, an item
+  // longer than max_context. Not checked: token ids, sizes of a replay, and that either all items have a replay of a
+  // kind (experts; topk with num_selected) or none.
   TensorView<float, 2> Forward(std::span<const LearnerItem> items, bool head = true);
-  // With options.mtp: the MTP layer's logits for x_{p+2}, a row for each token but the last of each sequence.
+  // With options.mtp: the MTP layer's logits [tokens - items, vocab_size] of the last Forward, a row for each token but
+  // the last of each sequence: row p of a sequence is for token p + 2. To be turned into gradients likewise.
   TensorView<float, 2> MtpLogits();
-  // What the last Forward chose for each item, to be handed to a later one.
+  // What the last Forward chose for each item [items], to be handed to a later one with the same tokens.
   std::vector<Replay> Choices() const;
-  // Adds to gradients(). Reads logits() and MtpLogits() as gradients. One Backward a Forward.
+  // Adds to gradients(). Reads what Forward and MtpLogits returned as gradients, unless options.model is false. One
+  // Backward a Forward: it works in the memory of what the forward pass kept.
   BackwardLosses Backward(const BackwardOptions& options);
 
   // Layout of Parameters::values.

@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 #include <vector>
 
 #include "minke/base/file.h"
@@ -20,6 +22,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kMostStateBytes = int64_t{64} << 20;
 constexpr size_t kKept = 2;  // checkpoints of a run
+constexpr int64_t kPollMs = 10;
 
 std::string StepName(int64_t step) { return fmt::format("step-{:08}", step); }
 
@@ -108,14 +111,18 @@ Status CopyTensor(const TensorFile& file, const std::string& name, const std::ve
 
 }  // namespace
 
-Result<RunLock> RunLock::Take(const std::string& run) {
+Result<RunLock> RunLock::Take(const std::string& run, int64_t patience_ms) {
   std::error_code error;
   fs::create_directories(run, error);
   if (error) return Fail(Code::kFailed, "{}: cannot be made: {}", run, error.message());
   const std::string path = run + "/lock";
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) return Fail(Code::kFailed, "{}: cannot be opened: {}", path, std::strerror(errno));
-  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return RunLock(fd);
+  for (int64_t waited = 0;; waited += kPollMs) {
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return RunLock(fd);
+    if (waited >= patience_ms) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(kPollMs));
+  }
   ::close(fd);
   return Fail(Code::kFailed, "{}: another run is writing there; wait for it, or choose another out", run);
 }

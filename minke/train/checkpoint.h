@@ -36,8 +36,9 @@ Status CheckSameRun(const Json& found, const Json& wanted, const std::string& fo
 // process.
 class RunLock {
  public:
-  // Errors: kFailed, also when another process holds it.
-  static Result<RunLock> Take(const std::string& run);
+  // Waits for `patience_ms`, since a process that was killed holds what it has for a moment. Errors: kFailed, also when
+  // another process holds it still.
+  static Result<RunLock> Take(const std::string& run, int64_t patience_ms = 3000);
   RunLock(RunLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
   RunLock& operator=(RunLock&&) = delete;
   ~RunLock();

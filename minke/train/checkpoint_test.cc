@@ -2,7 +2,10 @@
 
 #include <sys/resource.h>
 
+#include <chrono>
 #include <csignal>
+#include <optional>
+#include <thread>
 
 #include "minke/tensor/checkpoint.h"
 #include "minke/train/small_run_testing.h"
@@ -93,11 +96,23 @@ TEST_F(TrainingCheckpoint, OneRunAtATimeWritesIntoAFolder) {
   {
     const auto first = RunLock::Take(Path("run"));
     ASSERT_TRUE(first) << first.error().message;
-    const auto second = RunLock::Take(Path("run"));
+    const auto second = RunLock::Take(Path("run"), /*patience_ms=*/20);
     ASSERT_FALSE(second);
     EXPECT_NE(second.error().message.find("another run is writing there"), std::string::npos);
   }
   EXPECT_TRUE(RunLock::Take(Path("run"))) << "released with the first";
+}
+
+// A lock that is held a moment longer, as by a process that was killed and is not gone yet.
+TEST_F(TrainingCheckpoint, ARunWaitsForOneThatIsEnding) {
+  std::optional<Result<RunLock>> first = RunLock::Take(Path("run"));
+  std::thread ending([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    first.reset();
+  });
+  const auto second = RunLock::Take(Path("run"));
+  EXPECT_TRUE(second) << second.error().message;
+  ending.join();
 }
 
 TEST_F(TrainingCheckpoint, ConfigurationsAreComparedBothWays) {

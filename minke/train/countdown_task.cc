@@ -13,8 +13,8 @@ class CalculatorInline : public Environment {
 };
 
 // What stands between "=" and the next other character is the calculator's.
-std::vector<Part> SplitResults(std::string_view text) {
-  std::vector<Part> parts;
+std::vector<TracePart> SplitResults(std::string_view text) {
+  std::vector<TracePart> parts;
   for (size_t pos = 0; pos < text.size();) {
     const size_t equals = text.find('=', pos);
     if (equals == std::string_view::npos) {

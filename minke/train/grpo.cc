@@ -77,6 +77,13 @@ float PolicyLogprob(const KernelSet& kernels, std::span<const float> logits, Tok
 GrpoFacts GrpoLoss(const KernelSet& kernels, ThreadPool& pool, TensorView<float, 2> logits,
                    std::span<const GrpoSequence> sequences, std::span<const GrpoOptions> options_of) {
   MINKE_CHECK(options_of.size() == sequences.size());
+  for (const GrpoSequence& s : sequences) {
+    const size_t count = s.tokens.size();
+    MINKE_CHECK(s.first_row >= 0 && s.first_row + std::ssize(s.tokens) <= logits.dim(0));
+    MINKE_CHECK(s.chosen.size() == count && s.old_logprobs.size() == count);
+    MINKE_CHECK(s.ref_logprobs.empty() || s.ref_logprobs.size() == count);
+    MINKE_CHECK(!s.kept || s.kept->begin.size() == count + 1);
+  }
   std::vector<uint8_t> has_loss(static_cast<size_t>(logits.dim(0)));
   std::vector<GrpoFacts> parts(sequences.size());
   pool.Run(std::ssize(sequences), [&](int64_t s, int) {

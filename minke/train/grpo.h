@@ -33,7 +33,8 @@ struct KeptSets {
   }
 };
 
-// One answer. Row first_row + i of the logits has predicted tokens[i].
+// One answer. Row first_row + i of the logits has predicted tokens[i]. Ids below vocab_size; a chosen token is one of
+// its kept set.
 struct GrpoSequence {
   int64_t first_row = 0;
   std::span<const TokenId> tokens;
@@ -54,12 +55,16 @@ struct GrpoFacts {
   int64_t sequences = 0, masked_sequences = 0;
 };
 
-// log of the policy's probability of `token` under `temperature` and `kept` (empty: all). At temperature 1 and with all
-// tokens, these are the bits of the engine's own logprob.
+// log of the policy's probability of `token` (one of `kept`) by `logits` [vocab_size] under `temperature` and `kept`
+// (empty: all). At temperature 1 and with all tokens, these are the bits of the engine's own logprob.
 float PolicyLogprob(const KernelSet& kernels, std::span<const float> logits, TokenId token, float temperature,
                     std::span<const TokenId> kept);
 
-// Rows of no sequence's chosen token become zero. `options`: of each sequence.
+// The loss -J of `sequences` together, their weights included, and its gradient in place of the logits [rows,
+// vocab_size], F32, as Learner::Forward returns them; rows of no sequence's chosen token become zero. `options`
+// [sequences]. Sequences share no row. Sums are in the order of sequences and tokens, whatever the threads do. It
+// cannot fail: sizes that contradict each other or the rows are the caller's bug and end the process (MINKE_CHECK);
+// logits that are not finite give a loss that is not.
 GrpoFacts GrpoLoss(const KernelSet& kernels, ThreadPool& pool, TensorView<float, 2> logits,
                    std::span<const GrpoSequence> sequences, std::span<const GrpoOptions> options);
 

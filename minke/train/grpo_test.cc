@@ -218,6 +218,25 @@ TEST_F(Grpo, TemperatureAndKeptSets) {
   ExpectCentralDifferences({.temperature = 1}, 0.3, true);
 }
 
+TEST_F(Grpo, SizesThatContradictEachOtherAreABug) {
+  std::vector<float> logits(3 * kVocab);
+  const TokenId tokens[] = {1, 2};
+  const uint8_t chosen[] = {1, 1};
+  const float old_logprobs[] = {-1, -1};
+  const auto loss = [&](GrpoSequence sequence) {
+    ThreadPool pool(1);
+    const GrpoOptions options;
+    GrpoLoss(Kernels(), pool, TensorView<float, 2>(logits.data(), {3, kVocab}), {&sequence, 1}, {&options, 1});
+  };
+  const GrpoSequence good = {
+      .first_row = 1, .tokens = tokens, .chosen = chosen, .old_logprobs = old_logprobs, .ref_logprobs = {}};
+  loss(good);
+  GrpoSequence beyond = good, few = good;
+  beyond.first_row = 2, few.old_logprobs = few.old_logprobs.first(1);
+  EXPECT_DEATH(loss(beyond), "first_row");
+  EXPECT_DEATH(loss(few), "old_logprobs");
+}
+
 TEST(PolicyLogprob, HasTheSamplersBits) {
   std::vector<float> logits(501);
   const Philox random(3, 3);

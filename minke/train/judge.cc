@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <mutex>
 #include <optional>
 #include <thread>
 
@@ -127,7 +128,8 @@ std::string AnswerJudge::Body(const JudgeItem& item) const {
                                                   item.answer)}}}}});
 }
 
-Result<JudgeScore> AnswerJudge::Ask(const std::string& body, const std::function<bool()>& give_up) const {
+Result<JudgeScore> AnswerJudge::Ask(const std::string& body, const std::function<bool()>& give_up,
+                                    const std::function<bool()>& stopped) const {
   std::string url = options_.url;
   while (url.ends_with('/')) url.pop_back();
   HttpCall call{.method = "POST",
@@ -135,7 +137,8 @@ Result<JudgeScore> AnswerJudge::Ask(const std::string& body, const std::function
                 .headers = {{"Content-Type", "application/json"}},
                 .body = body,
                 .timeout_ms = static_cast<int64_t>(options_.timeout_s * 1000),
-                .max_body_bytes = kMaxReplyBytes};
+                .max_body_bytes = kMaxReplyBytes,
+                .cancelled = stopped};
   if (!key_.empty()) call.headers.push_back({"Authorization", "Bearer " + key_});
   const auto failed = [&](Code code, std::string_view why) {
     return Fail(code, "{}: judge {}: {}", where_, PublicUrl(call.url), why);
@@ -176,8 +179,8 @@ Result<JudgeScore> AnswerJudge::Ask(const std::string& body, const std::function
                                             tries, tries == 1 ? "try" : "tries", why));
 }
 
-Result<std::vector<JudgeScore>> AnswerJudge::Score(int64_t step, std::span<const JudgeItem> items,
-                                                   JudgeBook& book) const {
+Result<std::vector<JudgeScore>> AnswerJudge::Score(int64_t step, std::span<const JudgeItem> items, JudgeBook& book,
+                                                   const std::function<bool()>& should_stop) const {
   std::vector<std::string> bodies, hashes;
   std::vector<std::optional<Result<JudgeScore>>> answers(items.size());
   std::vector<size_t> open;
@@ -192,11 +195,18 @@ Result<std::vector<JudgeScore>> AnswerJudge::Score(int64_t step, std::span<const
   }
   std::atomic<size_t> next{0};
   std::atomic<bool> broken{false};  // somebody failed: the rest is not worth asking
+  std::mutex mutex;
+  bool stop = false;  // guarded by mutex
+  const auto stopped = [&] {
+    const std::scoped_lock lock(mutex);
+    stop = stop || (should_stop && should_stop());
+    return stop;
+  };
   const auto work = [&] {
     while (!broken) {
       const size_t n = next++;
       if (n >= open.size()) return;
-      answers[open[n]] = Ask(bodies[open[n]], [&] { return broken.load(); });
+      answers[open[n]] = Ask(bodies[open[n]], [&] { return broken.load() || stopped(); }, stopped);
       if (!*answers[open[n]]) broken = true;
     }
   };
@@ -211,9 +221,15 @@ Result<std::vector<JudgeScore>> AnswerJudge::Score(int64_t step, std::span<const
   }
   for (const size_t i : open)
     if (answers[i] && *answers[i]) MINKE_TRY(book.Write(step, items[i].rollout, hashes[i], **answers[i]));
-  std::vector<JudgeScore> scores;
   for (const auto& answer : answers)
     if (answer && !*answer && answer->error().code != Code::kCancelled) return Fail(answer->error());
+  const auto missing = std::ranges::count_if(answers, [](const auto& answer) { return !answer || !*answer; });
+  if (missing > 0)
+    return Fail(Code::kCancelled,
+                "{}: stopped while the judge was at work: {} of the {} scores of step {} have come and are kept; a run "
+                "that goes on samples the step again, to the same bytes, and asks for the others",
+                where_, std::ssize(items) - missing, items.size(), step);
+  std::vector<JudgeScore> scores;
   for (const auto& answer : answers) scores.push_back(**answer);
   return scores;
 }

@@ -75,14 +75,19 @@ class AnswerJudge {
   // written there in order. A time-out, a broken connection, a busy server (408, 429, 5xx) and a reply without a score
   // are tried four times; then, and at once where the server refuses the request, the score is 0 with zero_on_failure,
   // else the call fails, with what was scored in the book. A wrong key or address (3xx, 401, 403, 404, 405) always
-  // fails. Errors: kNetwork, and those of the book.
-  Result<std::vector<JudgeScore>> Score(int64_t step, std::span<const JudgeItem> items, JudgeBook& book) const;
+  // fails. `should_stop` (or nothing) is asked often, from several threads, one at a time; once it is true no request
+  // is waited for any longer, and the call fails, with what was scored in the book. Errors: kNetwork, kCancelled with
+  // the numbers, and those of the book.
+  Result<std::vector<JudgeScore>> Score(int64_t step, std::span<const JudgeItem> items, JudgeBook& book,
+                                        const std::function<bool()>& should_stop = {}) const;
 
  private:
   AnswerJudge(const JudgeOptions& options, std::string where, std::string key)
       : options_(options), where_(std::move(where)), key_(std::move(key)) {}
   std::string Body(const JudgeItem& item) const;
-  Result<JudgeScore> Ask(const std::string& body, const std::function<bool()>& give_up) const;
+  // `give_up`: before a try; `stopped`: at any time.
+  Result<JudgeScore> Ask(const std::string& body, const std::function<bool()>& give_up,
+                         const std::function<bool()>& stopped) const;
 
   JudgeOptions options_;
   std::string where_, key_;

@@ -125,6 +125,32 @@ TEST_F(Judging, RequestsOfAStepRunInParallel) {
   EXPECT_LT(seconds, 0.5 * 16 * 4 * 0.05);
 }
 
+// A judge that answers the first two questions and then none, as slow ones do; a signal comes meanwhile.
+TEST_F(Judging, AStopCutsTheWaitAndKeepsWhatCame) {
+  std::atomic<bool> open = false, stop = false;
+  std::atomic<int> graded = 0;
+  Serve([&](const std::string& user, int) {
+    if (graded == 2) {
+      stop = true;
+      for (int waited = 0; !open && waited < 300; ++waited) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    ++graded;
+    return Grade(user);
+  });
+  options_.parallel = 1, options_.timeout_s = 60;
+  auto judge = AnswerJudge::Create(options_, "task t");
+  auto book = JudgeBook::Open(book_path_);
+  const auto start = std::chrono::steady_clock::now();
+  const auto scores = judge->Score(1, Items(5), *book, [&] { return stop.load(); });
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 1);
+  ASSERT_FALSE(scores);
+  EXPECT_EQ(scores.error().code, Code::kCancelled);
+  EXPECT_NE(scores.error().message.find("2 of the 5 scores of step 1"), std::string::npos) << scores.error().message;
+  open = true;
+  EXPECT_EQ(Score(1, Items(5)).value()[4].score, 4);
+  EXPECT_EQ(asked_, 3 + 3);  // the third a second time
+}
+
 TEST_F(Judging, AFailureIsTriedAgain) {
   Serve([](const std::string& user, int before) {
     if (before == 0) return HttpAnswer{503, "text/plain", "busy"};

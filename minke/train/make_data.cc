@@ -17,7 +17,7 @@ std::string DemonstrationLine(const Task& task, uint64_t seed, uint64_t index, S
   std::string parts;
   if (!trace.parts.empty()) {
     OrderedJson list = OrderedJson::array();
-    for (const Part& part : trace.parts) list.push_back({{"text", part.text}, {"loss", part.loss}});
+    for (const TracePart& part : trace.parts) list.push_back({{"text", part.text}, {"loss", part.loss}});
     parts = ", \"parts\": " + DumpJson(list);
   } else if (!trace.messages.empty()) {
     std::move(trace.messages.begin(), trace.messages.end(), std::back_inserter(messages));

@@ -5,7 +5,6 @@
 
 #include <functional>
 #include <string>
-#include <vector>
 
 #include "minke/base/thread_pool.h"
 #include "minke/model/checkpoint_writer.h"
@@ -13,34 +12,17 @@
 #include "minke/text/chat_template.h"
 #include "minke/text/tokenizer.h"
 #include "minke/train/rl_config.h"
+#include "minke/train/rl_report.h"
 
 namespace minke {
 
-struct RlTaskReport {
-  int64_t rollouts = 0;
-  double reward = 0, accuracy = 0, think_tokens = 0, forced = 0, formatted = 0;  // means
-};
-
-struct RlReport {
-  int64_t step = 0, total_steps = 0;  // from 1
-  std::vector<RlTaskReport> tasks;    // as in the configuration
-  RlTaskReport all;
-  double judge = 0;  // mean score of the judges, 0..10
-  int64_t judged = 0, judge_failed = 0;
-  double on_policy_max_abs_diff = 0;
-  int64_t tokens = 0;                 // that the policy chose
-  int64_t skipped_questions = 0;      // all answers had the same reward
-  int64_t updates = 0;                // mini-batches with something to learn
-  double loss = 0, kl = 0, norm = 0;  // means over updates
-  double clipped = 0, masked = 0;     // shares of tokens, of sequences
-  double mean_ratio_log = 0, max_ratio_log = 0;
-  double rollout_seconds = 0, judge_seconds = 0, learn_seconds = 0;
-  double cpu_seconds = 0;  // of the whole process
-};
-
 struct RlHooks {
   std::function<void(const RlReport&)> on_step;
+  // Asked after each step, and often while a judge is at work, then from other threads too, one at a time: a checkpoint
+  // is written and the run ends. A step that a judge has not scored whole is not done: a run that goes on samples it
+  // again, to the same bytes, finds the scores that had come in judge.jsonl, and asks for the rest.
   std::function<bool()> should_stop;
+  std::function<void(const std::string&)> on_warning;  // a line about how the run goes on, or how it stopped
 };
 
 struct RlResult {
@@ -49,9 +31,9 @@ struct RlResult {
   double on_policy_max_abs_diff = 0;  // of all steps of this process
 };
 
-// Trains `parameters`. Writes config.out: step-N, metrics.jsonl, judge.jsonl where a task
-// has a judge, and in the end model. Errors: as Train's, kNetwork for a judge, and kFailed
-// for an on-policy difference that is not 0.
+// Trains `parameters`. Writes config.out: step-N, metrics.jsonl, judge.jsonl where a task has a judge, and in the end
+// model. Errors: as Train's; kInvalidArgument where the model's context cannot hold max_tokens; kNetwork for a judge;
+// kFailed for an on-policy difference that is not 0.
 Result<RlResult> TrainByReward(const RlConfig& config, Parameters& parameters, const ModelFiles& files,
                                const Tokenizer& tokenizer, const TemplateChoice& choice, const KernelSet& kernels,
                                ThreadPool& pool, const RlHooks& hooks);

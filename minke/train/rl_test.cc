@@ -157,6 +157,52 @@ TEST_F(Rl, AKilledRunFindsItsReference) {
   EXPECT_FALSE(fs::exists(config.out + "/reference-2")) << "nobody needs it";
 }
 
+TEST_F(Rl, AnAnswerThatTheContextEndsIsCounted) {
+  RlConfig config = Config();
+  EXPECT_EQ((Run(config), last_.cut), 0);
+  config.max_tokens = config_.max_position_embeddings - 1;
+  config.tasks[0].think_budget = 0, config.tasks[0].answer_tokens = config.max_tokens;
+  Run(config);
+  EXPECT_GT(last_.cut, 0);
+  EXPECT_LE(last_.cut, config.questions * config.answers);
+  config.max_tokens = config_.max_position_embeddings;
+  config.out = Path("none");
+  const auto refused = TryRun(config);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kInvalidArgument);
+  EXPECT_NE(refused.error().message.find("max_tokens (256)"), std::string::npos) << refused.error().message;
+}
+
+// Threads change no bytes, and are recorded; a tokenizer does, and is refused; a kernel set may, and is said.
+TEST_F(Rl, WhatARunRanWithIsRecorded) {
+  RlConfig config = Config();
+  config.steps = 2, config.checkpoint_every = 1;
+  RlHooks hooks;
+  std::vector<std::string> warnings;
+  hooks.should_stop = [] { return true; };
+  hooks.on_warning = [&](const std::string& text) { warnings.push_back(text); };
+  ASSERT_TRUE(TryRun(config, 2, hooks));
+  auto& tokenizer = files_.texts[0].second;
+  tokenizer += " ";
+  EXPECT_EQ(TryRun(config, 2, hooks).error().code, Code::kCannotResume);
+  tokenizer.pop_back();
+  ASSERT_TRUE(TryRun(config, 1, hooks));
+  EXPECT_TRUE(warnings.empty());
+  const Json state = (*ParseJson(Bytes(config.out + "/step-00000002/training.json"), "state"))["state"];
+  ASSERT_EQ(state["runs"].size(), 2u);
+  EXPECT_EQ(state["runs"][0]["threads"], 2);
+  EXPECT_EQ(state["runs"][1]["threads"], 1);
+  EXPECT_EQ(state["runs"][1]["from_step"], 1);
+  EXPECT_EQ(state["runs"][1]["kernels"], TestKernels().name);
+  config.steps = 3;
+  const auto parameters = NewModel(0.15);
+  ThreadPool pool(1);
+  ASSERT_TRUE(
+      TrainByReward(config, *parameters, files_, *tokenizer_, choice_, **ChooseKernelSet("reference"), pool, hooks));
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("bytes may differ"), std::string::npos);
+}
+
 TEST_F(Rl, AnotherConfigurationCannotResume) {
   RlConfig config = Config();
   config.steps = 2;

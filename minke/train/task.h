@@ -38,7 +38,7 @@ struct Verdict {
 };
 
 // A piece of raw text after the prompt. `loss` false: an environment wrote it.
-struct Part {
+struct TracePart {
   std::string text;
   bool loss = true;
 };
@@ -47,7 +47,7 @@ struct Trace {
   std::string reasoning = {}, content = {};  // as Judge takes them
   // For tasks with an environment, one of: all text after the prompt, thinking, end marker included, to be tokenized
   // part by part as a rollout is; or the messages after the prompt, those of tools carrying no loss.
-  std::vector<Part> parts = {};
+  std::vector<TracePart> parts = {};
   std::vector<Message> messages = {};
 };
 

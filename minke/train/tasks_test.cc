@@ -111,7 +111,7 @@ TEST(Tasks, ACalculatorsResultsCarryNoLoss) {
     const Trace trace = task->Demonstrate(problem, i, Searcher::kRandom);
     const auto environment = task->MakeEnvironment(true);
     std::string text;
-    for (const Part& part : trace.parts) {  // the environment says what the parts without loss say
+    for (const TracePart& part : trace.parts) {  // the environment says what the parts without loss say
       const std::string appended = environment->OnText(text);
       EXPECT_EQ(appended, part.loss ? "" : part.text);
       text += part.text;

@@ -8,6 +8,7 @@
 #include "minke/train/checkpoint.h"
 #include "minke/train/loss.h"
 #include "minke/train/metrics.h"
+#include "minke/train/run_record.h"
 #include "minke/train/schedule.h"
 #include "minke/train/seconds.h"
 
@@ -209,20 +210,29 @@ class Run {
   ThreadPool& pool_;
   const TrainHooks& hooks_;
   AdamW optimizer_;
+  Json runs_;    // run_record.h
   Json cursor_;  // of the checkpoint that was loaded
   size_t cursor_stage_ = 0;
 };
 
 // Steps that are done.
 Result<int64_t> Run::Resume() {
+  MINKE_ASSIGN(const RunRecord now, RunRecord::Of(files_, kernels_, pool_.num_threads()));
   const auto folder = LatestTraining(config_.out);
-  if (!folder) return 0;
+  if (!folder) {
+    MINKE_ASSIGN(const ResumedRuns resumed, ResumeRuns(nullptr, now, 0, config_.out));
+    runs_ = resumed.runs;
+    return 0;
+  }
   MINKE_ASSIGN(const Json state, LoadTraining(*folder, parameters_, optimizer_));
   const auto has = [&](const char* key) { return state.is_object() && state.contains(key); };
   if (!has("config") || !has("step") || !has("stage") || !has("cursor") || !state["step"].is_number_integer() ||
       !state["stage"].is_number_integer())
     return Fail(Code::kDamaged, "{}/training.json: holds no state of minke train", *folder);
   MINKE_TRY(CheckSameRun(state["config"], config_.ToJson(), *folder));
+  MINKE_ASSIGN(const ResumedRuns resumed, ResumeRuns(state.value("runs", Json()), now, state["step"], *folder));
+  runs_ = resumed.runs;
+  if (hooks_.on_warning && !resumed.warning.empty()) hooks_.on_warning(resumed.warning);
   cursor_ = state["cursor"];
   cursor_stage_ = state["stage"];
   return state["step"].get<int64_t>();
@@ -256,6 +266,7 @@ Result<std::unique_ptr<StageRun>> Run::BeginStage(size_t index) {
 
 Status Run::Save(int64_t step, size_t stage, StageRun& run) {
   const Json state = {{"config", config_.ToJson()},
+                      {"runs", runs_},
                       {"step", step},
                       {"stage", stage},
                       {"cursor", Json::parse(run.data().cursor().ToJson().dump())}};

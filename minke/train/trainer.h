@@ -32,6 +32,7 @@ struct StepReport {
 struct TrainHooks {
   std::function<void(const StepReport&)> on_step;
   std::function<bool()> should_stop;  // asked after each step; then a checkpoint is written and the run ends
+  std::function<void(const std::string&)> on_warning;  // a line about a run that goes on otherwise than it began
 };
 
 struct TrainResult {
@@ -42,7 +43,8 @@ struct TrainResult {
 
 // Trains `parameters`, which already hold the weights to start from. Writes config.out: step-N (checkpoint.h),
 // metrics.jsonl, and in the end model. Errors: those of the data and files; kFailed with the tensor's name for a loss
-// or gradient that is not finite, with the last checkpoint as it was; kCannotResume for another configuration or data.
+// or gradient that is not finite, with the last checkpoint as it was; kCannotResume for another configuration,
+// tokenizer or data.
 Result<TrainResult> Train(const TrainConfig& config, Parameters& parameters, const ModelFiles& files,
                           const DocumentEncoder& encoder, const KernelSet& kernels, ThreadPool& pool,
                           const TrainHooks& hooks);
