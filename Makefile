@@ -4,12 +4,12 @@
 .PHONY: run build test test-fast bench fuzz format clean
 
 MINKE := build/release/minke
-# A question of models/nano/eval.jsonl. Its thinking is longer than the model's index_topk of 32, so that the indexer
+# A held-out question. Its thinking is longer than the model's index_topk of 32, so that the indexer
 # has something to choose.
-QUESTION := How do I make 33 from 9 8 3?
+QUESTION := How do I make 48 from 3 5 9?
 
 run: build
-	$(MINKE) run nano "$(QUESTION)" --think --temp 0.6 --seed 3
+	$(MINKE) run nano "$(QUESTION)" --think --temp 0.6 --seed 1
 	@if [ -t 0 ] && [ -t 1 ]; then exec $(MINKE) chat nano; fi
 
 build:

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-NANO = ROOT / "models" / "nano"
+NANO = ROOT / "tests" / "data" / "nano-hf"
 FORMATS = [("f32", "exact"), *((kind, "exact") for kind in ("bf16", "fp8", "int8")),
            *(("f32", kind) for kind in ("bf16", "fp8", "int8")), *((kind, kind) for kind in ("bf16", "fp8", "int8"))]
 

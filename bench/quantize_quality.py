@@ -6,7 +6,7 @@
 
 Two comparisons. Relative RMS error on 1024 x 2048 weights: Gaussian; Gaussian with one weight in a hundred ten times
 larger; the same with whole columns ten times larger. And the built-in model: its matrices in GGUF's formats (written
-back as F32) and in minke's, perplexity and divergence from the BF16 weights over models/nano/sample.txt: once with the
+back as F32) and in minke's, perplexity and divergence from the BF16 weights over tests/data/nano-hf/sample.txt: once with the
 weights alone quantised, on both sides, and once as minke computes, where x is in 8 bits as well. A matrix whose rows are
 no multiple of GGUF's block is quantised as one long row.
 """
@@ -39,7 +39,7 @@ from gguf import GGMLQuantizationType, quants  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
 from safetensors.torch import load_file as load_torch  # noqa: E402
 
-NANO = ROOT / "models" / "nano"
+NANO = ROOT / "tests" / "data" / "nano-hf"
 PAIRS = [("q8", "Q8_0", 8, 32, 34), ("q6", "Q6_K", 14, 256, 210), ("q4", "Q4_K", 12, 256, 144)]  # ggml type, block, bytes
 
 

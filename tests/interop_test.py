@@ -73,8 +73,8 @@ def test_fresh_questions_on_nano(other, tmp_path):
     cases = [{"messages": [{"role": "user", "content": text}], "thinking_mode": "thinking", "options": {}}
              for text in questions]
     prompts = [reply["prompt"] for reply in support.pipe_json("template", "encode", "--format", "v32", objects=cases)]
-    ids = [reply["ids"] for reply in support.pipe_json("tokenize", "nano", objects=[{"text": text} for text in prompts])]
-    ours = support.score(tmp_path, "nano", ids, "--greedy", 60)
+    ids = [reply["ids"] for reply in support.pipe_json("tokenize", support.NANO, objects=[{"text": text} for text in prompts])]
+    ours = support.score(tmp_path, support.NANO, ids, "--greedy", 60)
     compared = 0
     for i, prompt in enumerate(ids):
         assert np.abs(ours[f"logits.{i}"] - logits_of(model, prompt)).max() <= LOGITS
@@ -90,5 +90,5 @@ def test_tokenizer_of_nano_equals_tokenizers():
     reference = tokenizers.Tokenizer.from_file(str(support.NANO / "tokenizer.json"))
     texts = [json.loads(line)["prompt"] for line in (support.NANO / "eval.jsonl").read_text().splitlines()]
     texts.append((support.NANO / "sample.txt").read_text(encoding="utf-8")[:5000])
-    for text, reply in zip(texts, support.pipe_json("tokenize", "nano", objects=[{"text": t} for t in texts]), strict=True):
+    for text, reply in zip(texts, support.pipe_json("tokenize", support.NANO, objects=[{"text": t} for t in texts]), strict=True):
         assert reply["ids"] == reference.encode(text, add_special_tokens=False).ids, text

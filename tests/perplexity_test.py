@@ -29,8 +29,8 @@ def token_ids():
 
 
 def test_agrees_with_score(text):
-    scored = json.loads(support.minke("score", "nano", "--text", text, "--window", 100, "--json").stdout)
-    (row,) = rows("nano", "-f", text, "-c", 100)
+    scored = json.loads(support.minke("score", support.NANO, "--text", text, "--window", 100, "--json").stdout)
+    (row,) = rows(support.NANO, "-f", text, "-c", 100)
     assert row["perplexity"] == scored["perplexity"] and row["scored_tokens"] == scored["scored_tokens"]
 
 
@@ -38,7 +38,7 @@ def test_numbers_follow_from_the_logits(text, tmp_path):
     """One window: perplexity, its error, and the divergence from logits that were moved by hand."""
     ids = token_ids()
     saved = tmp_path / "logits.safetensors"
-    (row,) = rows("nano", "-f", text, "-c", len(ids), "--save-logits", saved)
+    (row,) = rows(support.NANO, "-f", text, "-c", len(ids), "--save-logits", saved)
     file = load_file(saved)
     assert file["input_ids"].tolist() == ids and file["windows"].tolist() == [len(ids), len(ids)]
     logits = file["logits"].astype(np.float64)
@@ -52,7 +52,7 @@ def test_numbers_follow_from_the_logits(text, tmp_path):
     save_file(file | {"logits": moved.astype(np.float32)}, tmp_path / "moved.safetensors")
     log_q = moved - np.logaddexp.reduce(moved, axis=1, keepdims=True)
     kl = (np.exp(log_q) * (log_q - log_p)).sum(axis=1)
-    (row,) = rows("nano", "-f", text, "-c", len(ids), "--kl-base", tmp_path / "moved.safetensors")
+    (row,) = rows(support.NANO, "-f", text, "-c", len(ids), "--kl-base", tmp_path / "moved.safetensors")
     assert row["kl"]["mean"] == pytest.approx(kl.mean(), rel=1e-4)
     assert row["kl"]["max"] == pytest.approx(kl.max(), rel=1e-4)
     assert row["kl"]["same_top"] == pytest.approx((moved.argmax(1) == logits.argmax(1)).mean())
@@ -60,19 +60,19 @@ def test_numbers_follow_from_the_logits(text, tmp_path):
 
 def test_of_itself_is_nothing(text, tmp_path):
     saved = tmp_path / "logits.safetensors"
-    rows("nano", "-f", text, "-c", 64, "--save-logits", saved)
-    (row,) = rows("nano", "-f", text, "-c", 64, "--kl-base", saved)
+    rows(support.NANO, "-f", text, "-c", 64, "--save-logits", saved)
+    (row,) = rows(support.NANO, "-f", text, "-c", 64, "--kl-base", saved)
     assert row["kl"]["mean"] == 0 and row["kl"]["same_top"] == 1
 
 
 def test_overlapping_windows_score_each_token_once(text):
     ids = token_ids()
-    (row,) = rows("nano", "-f", text, "-c", 100, "--stride", 30)
+    (row,) = rows(support.NANO, "-f", text, "-c", 100, "--stride", 30)
     assert row["scored_tokens"] == len(ids) - 1
 
 
 def test_attention_side_by_side(text):
-    sparse, dense = rows("nano", "-f", text, "--attention", "dsa,dense")
+    sparse, dense = rows(support.NANO, "-f", text, "--attention", "dsa,dense")
     assert sparse["attention"].startswith("dsa") and dense["attention"].startswith("dense")
     assert sparse["perplexity"] != dense["perplexity"]
 
@@ -111,7 +111,7 @@ def test_a_base_of_another_text_or_cut_is_refused(text, tmp_path):
 
 @pytest.fixture(scope="module")
 def exact_perplexity():
-    (exact,) = rows("nano", "-f", support.NANO / "sample.txt")
+    (exact,) = rows(support.NANO, "-f", support.NANO / "sample.txt")
     return exact["perplexity"]
 
 
@@ -119,7 +119,7 @@ def exact_perplexity():
 @pytest.mark.parametrize("flag", ["--index-precision", "--cache-type"])
 def test_rounded_caches_predict_nearly_as_well(exact_perplexity, flag, kind):
     """That something was rounded is seen, and the text is predicted as well."""
-    (rounded,) = rows("nano", "-f", support.NANO / "sample.txt", flag, kind)
+    (rounded,) = rows(support.NANO, "-f", support.NANO / "sample.txt", flag, kind)
     assert rounded["perplexity"] != exact_perplexity
     assert abs(rounded["perplexity"] / exact_perplexity - 1) < 0.002
 
@@ -128,6 +128,6 @@ def test_rounded_caches_predict_nearly_as_well(exact_perplexity, flag, kind):
 def test_rounded_index_keys_change_nothing_within_topk(tmp_path, kind):
     """Up to index_topk tokens everything is selected, and no score counts."""
     ids = np.arange(5, 37)
-    exact = support.score(tmp_path, "nano", ids)["logits"]
-    assert np.array_equal(exact, support.score(tmp_path, "nano", ids, "--index-precision", kind)["logits"])
-    assert not np.array_equal(exact, support.score(tmp_path, "nano", ids, "--cache-type", kind)["logits"])
+    exact = support.score(tmp_path, support.NANO, ids)["logits"]
+    assert np.array_equal(exact, support.score(tmp_path, support.NANO, ids, "--index-precision", kind)["logits"])
+    assert not np.array_equal(exact, support.score(tmp_path, support.NANO, ids, "--cache-type", kind)["logits"])

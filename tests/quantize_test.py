@@ -79,7 +79,7 @@ def test_every_kernel_set_agrees(quantized, kind, tmp_path):
     assert all(np.array_equal(logits, fused[0]) for logits in fused)
 
 
-# Perplexity over that of the BF16 weights, on models/nano/sample.txt.
+# Perplexity over that of the BF16 weights, on tests/data/nano-hf/sample.txt.
 @pytest.mark.parametrize("kind, bound", [("q8", 1.001), ("q6", 1.01), ("q4", 1.03)])
 def test_perplexity_stays(quantized, kind, bound):
     assert 0.99 < perplexity(quantized / kind) / perplexity("nano") < bound

@@ -4,7 +4,6 @@ import re
 import shlex
 
 import support
-from nano_test import EVAL, solves
 
 PROGRAM = "build/release/minke "
 # A code block is indented by four spaces.
@@ -13,15 +12,14 @@ COMMANDS = re.findall(rf"^    {PROGRAM}(.*)$", (support.ROOT / "README.md").read
 
 def test_the_commands_of_the_readme(tmp_path):
     """In order, in a folder that has the repository's models and takes what `quantize` writes."""
-    for folder in ("models", "examples"):
+    for folder in ("models", "examples", "tests"):
         (tmp_path / folder).symlink_to(support.ROOT / folder)
     for command in COMMANDS:
         arguments = shlex.split(command)
         out = support.minke(*arguments, stdin="", cwd=tmp_path).stdout
         if arguments[0] == "run":  # right, not only answered
-            (item,) = [item for item in EVAL if item["prompt"] == arguments[2]]
             answer = out.strip().splitlines()[-1].split("</think>")[-1]
-            assert solves(item["numbers"], item["target"], answer), (command, out)
+            assert support.solves(*support.held_out_problem(arguments[2]), answer), (command, out)
 
 
 def test_the_readme_has_commands():

@@ -2,8 +2,10 @@
 
 import functools
 import json
+import math
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 
@@ -12,9 +14,11 @@ from safetensors.numpy import load_file, save_file
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "data" / "golden"
-NANO = ROOT / "models" / "nano"
+NANO = ROOT / "tests" / "data" / "nano-hf"  # its README has what other implementations say of it
+BUILT_IN = ROOT / "models" / "nano"
 BUILD = ROOT / "build"
 COMMAND = shlex.split(os.environ.get("TEST_MINKE_COMMAND", str(BUILD / "release" / "minke")))
+STEP = re.compile(r"^(\d+)([-+*/])(\d+)=(\d+)$")
 CASES = ["v2_lite", "v2_group", "v3_bf16_sharded", "v32", "v32_fp8", "v32_mtp", "glm_moe_dsa"]
 
 
@@ -66,3 +70,38 @@ def pipe_json(*arguments, objects, timeout=600):
     lines = minke(*arguments, stdin=stdin, timeout=timeout).stdout.removesuffix("\n").split("\n")
     assert len(lines) == len(objects), (len(lines), len(objects))
     return [json.loads(line) for line in lines]
+
+
+def solves(numbers, target, answer):
+    """Whether a countdown answer is right, told without the program: each step uses two numbers still there and is right; one number is left, the target."""
+    left = list(numbers)
+    for step in answer.strip().split(","):
+        match = STEP.match(step)
+        if not match:
+            return False
+        a, b, result = int(match[1]), int(match[3]), int(match[4])
+        for number in (a, b):
+            if number not in left:
+                return False
+            left.remove(number)
+        exact = {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else math.nan}[match[2]]
+        if exact != result:
+            return False
+        left.append(result)
+    return left == [target]
+
+
+@functools.cache
+def held_out_problems():
+    """{prompt without its wording: problem}: problems that no training of the built-in models has seen."""
+    lines = minke("make-data", "countdown", "--only-problems", "--split", "heldout", "--count", 4000).stdout.splitlines()
+    return {problem["id"]: problem for problem in map(json.loads, lines)}
+
+
+def held_out_problem(question):
+    """(numbers, target) of a question, which has to be a held-out one. The target is the number that follows its word."""
+    target = int(re.search(r"(?:make|get|reach|target:) (\d+)|= (\d+)$", question, re.IGNORECASE)[1])
+    numbers = [int(number) for number in re.findall(r"\d+", question)]
+    numbers.remove(target)
+    assert f"{' '.join(map(str, sorted(numbers)))}={target}" in held_out_problems(), question
+    return numbers, target

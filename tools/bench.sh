@@ -20,6 +20,6 @@ bench() {
 bench "attention by depth" build/release/bench/minke_attention_depth "$layer"
 bench "kernels" build/release/bench/minke_kernels_bench
 bench "tokenizer" build/venv/bin/python bench/tokenizer_speed.py build/testdata/deepseek_v3
-bench "speculative decoding" build/release/bench/minke_mtp_speed models/nano
-bench "the built-in model" build/release/minke score nano --text models/nano/sample.txt
+bench "speculative decoding" build/release/bench/minke_mtp_speed tests/data/nano-hf
+bench "perplexity" build/release/minke score tests/data/nano-hf --text tests/data/nano-hf/sample.txt
 exit $worst

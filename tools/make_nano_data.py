@@ -3,7 +3,7 @@
 
 Demonstrations of countdown by the guided searcher, seed 1, and from them, by a seed of this script's own:
 - 8 % of the solved ones without their thinking, so that the chat mode answers at once,
-- 4 % replaced by small talk and sums, so that the model greets and says what it is for,
+- 5 % replaced by small talk and sums, half of them with a thought, so that the model greets and says what it is for,
 - after every 24th line a window of five whole transcripts. A demonstration ends before position 250; reinforcement
   learning goes beyond it, and a position that training never saw makes wrong sums there.
 The same minke writes the same bytes.
@@ -33,13 +33,11 @@ def conversations(demonstrations, rng):
         answer, share = messages[-1], rng.random()
         if share < 0.08 and answer["content"] != "?":
             del answer["reasoning_content"]
-        elif 0.08 <= share < 0.10:
-            question, text = rng.choice(TALK)
-            messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
-        elif 0.10 <= share < 0.12:
+        elif 0.08 <= share < 0.13:
             a, b = rng.randint(1, 60), rng.randint(1, 39)
-            messages = [{"role": "user", "content": f"What is {a}+{b}?"},
-                        {"role": "assistant", "content": str(a + b)}]
+            question, text = rng.choice(TALK) if share < 0.105 else (f"What is {a}+{b}?", str(a + b))
+            thought = {"reasoning_content": "No puzzle."} if rng.random() < 0.5 else {}
+            messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text} | thought]
         yield messages
 
 

@@ -30,7 +30,7 @@ struct Watched {
 
 class BenchNano : public testing::Test {
  protected:
-  const std::unique_ptr<const Model> model_ = Model::Open(MINKE_MODELS "/nano").value();
+  const std::unique_ptr<const Model> model_ = Model::Open(MINKE_TEST_DATA "/nano-hf").value();
   const KernelSet& kernels_ = *ChooseKernelSet("").value();
   Result<BenchReport> Run(const BenchOptions& options, Watched& watched) {
     return RunBench(*model_, kernels_, options, watched.watcher());

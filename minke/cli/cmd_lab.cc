@@ -25,7 +25,7 @@ struct LabFlags {
 LabSetup SetupOf(const LabFlags& flags, const CliContext& context) {
   LabSetup setup;
   setup.out = std::filesystem::absolute(flags.out).lexically_normal().string();
-  setup.start = flags.start.empty() && flags.quick ? BuiltInNano() : flags.start;
+  setup.start = flags.start.empty() && flags.quick ? BuiltInModel("nano-sft") : flags.start;
   setup.bench_model = flags.bench_model;
   setup.recipe = flags.quick ? QuickLabRecipe() : FullLabRecipe();
   setup.recipe.ScaleBy(flags.scale);
@@ -98,7 +98,7 @@ void AddLabCommand(FlagSet program, CliContext& context) {
   verb.Number("--seeds", flags->seeds, 1, 100, "Runs of each arm (default 3; with --quick 1)");
   verb.Number("-t,--threads", flags->threads, 0, 1024, "Threads of all jobs together (default, and 0: all)");
   verb.Text("--start", flags->start,
-            "Model that RL starts from (default: the one that the lab trains; with --quick nano)");
+            "Model that RL starts from (default: the one that the lab trains; with --quick nano-sft)");
   verb.Number("--scale", flags->scale, 0.0001, 100.0, "Factor on all steps, examples and problems (default 1)");
   verb.Text("--bench-model", flags->bench_model, "Model whose cost is measured (default: a random layer like V3.2's)");
   verb.Number("--cost", flags->usd_per_hour, 0.0001, 1e6, "USD an hour that the machine costs (default 0.1)");

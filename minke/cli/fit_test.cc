@@ -18,7 +18,7 @@ TEST(Fit, NumbersForPeople) {
 }
 
 TEST(Fit, CacheIsWholePagesOfAllLayers) {
-  const auto model = Model::Open(MINKE_MODELS "/nano");
+  const auto model = Model::Open(MINKE_TEST_DATA "/nano-hf");
   ASSERT_TRUE(model) << model.error().message;
   const auto fit = MeasureFit(**model, 65, 2, {});
   ASSERT_TRUE(fit) << fit.error().message;
@@ -53,7 +53,7 @@ TEST(Fit, WhatDoesNotFitIsSaidWithNumbers) {
 }
 
 TEST(Fit, ALimitHoldsWhatStaysAndSomeExperts) {
-  const auto model = Model::Open(MINKE_MODELS "/nano");
+  const auto model = Model::Open(MINKE_TEST_DATA "/nano-hf");
   ASSERT_TRUE(model) << model.error().message;
   auto fit = MeasureFit(**model, 64, 1, {}, 30'000'000);
   ASSERT_TRUE(fit) << fit.error().message;

@@ -88,9 +88,9 @@ TEST_F(VerifyCheckpointTest, AFileThatShrinksIsNotCalledSound) {
 }
 
 TEST(InspectReport, NanoForPeopleAndScripts) {
-  const auto model = Model::Open(MINKE_MODELS "/nano");
+  const auto model = Model::Open(MINKE_TEST_DATA "/nano-hf");
   ASSERT_TRUE(model) << model.error().message;
-  const TextFacts text = DescribeText(FolderPath(MINKE_MODELS "/nano"), (*model)->config());
+  const TextFacts text = DescribeText(FolderPath(MINKE_TEST_DATA "/nano-hf"), (*model)->config());
   EXPECT_TRUE(text.problem) << text.problem.error().message;
   EXPECT_TRUE(text.lacks.empty());
   const Json report = {{"version", 1},
@@ -124,7 +124,7 @@ TEST(InspectReport, AFolderWithoutTokenizerLacksText) {
 
 TEST(InspectReport, ATokenizerLargerThanTheModelIsDamage) {
   auto config = ParseModelConfig(R"({"model_type": "deepseek_v32", "vocab_size": 100})", "x").value();
-  const TextFacts text = DescribeText(FolderPath(MINKE_MODELS "/nano"), config);
+  const TextFacts text = DescribeText(FolderPath(MINKE_TEST_DATA "/nano-hf"), config);
   ASSERT_FALSE(text.problem);
   EXPECT_NE(text.problem.error().message.find("the model has 100 rows"), std::string::npos);
 }

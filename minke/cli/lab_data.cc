@@ -19,14 +19,14 @@ constexpr uint64_t kDataSeed = 1;
 
 }  // namespace
 
-std::string BuiltInNano() {
+std::string BuiltInModel(const std::string& name) {
   for (const std::string& folder : DefaultModelSearch().built_in)
-    if (fs::exists(folder + "/nano/config.json")) return folder + "/nano";
-  return "nano";
+    if (fs::exists(folder + "/" + name + "/config.json")) return folder + "/" + name;
+  return name;
 }
 
 Result<LabBase> FindLabBase(const LabRecipe& recipe) {
-  MINKE_ASSIGN(const ModelPath nano, FindModel(BuiltInNano()));
+  MINKE_ASSIGN(const ModelPath nano, FindModel(BuiltInModel("nano")));
   LabBase base;
   base.folder = nano.folder;
   const std::string path = base.folder + "/config.json";
@@ -61,7 +61,9 @@ std::vector<LabFile> LabFiles(const LabRecipe& recipe, int64_t index_topk) {
   }
   lookup.shares.push_back({LabLookupTask(recipe.lookup, index_topk), examples});
   shorter.shares.push_back({lookup.shares[0].task, 2 * examples});
-  return {{"countdown.jsonl", {{"countdown", recipe.countdown.examples}}},
+  std::vector<LabFile::Share> countdown = {{"countdown", recipe.countdown.examples}};
+  if (recipe.countdown.long_examples > 0) countdown.push_back({"countdown4", recipe.countdown.long_examples});
+  return {{"countdown.jsonl", std::move(countdown)},
           {"tool.jsonl", {{"countdown-tool", recipe.countdown.tool_examples}}},
           std::move(lookup),
           std::move(shorter)};

@@ -11,8 +11,8 @@
 
 namespace minke {
 
-// The folder of the built-in model, whatever else is called nano where the program runs.
-std::string BuiltInNano();
+// The folder of a built-in model, whatever else has its name where the program runs.
+std::string BuiltInModel(const std::string& name);
 
 // nano's shape and tokenizer, without its weights.
 struct LabBase {

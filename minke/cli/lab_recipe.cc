@@ -12,7 +12,8 @@ void Scale(int64_t& value, double factor, int64_t least) {
 
 void Scale(LabTraining& training, double factor) {
   Scale(training.examples, factor, 200);
-  if (training.tool_examples > 0) Scale(training.tool_examples, factor, 100);
+  for (int64_t* more : {&training.tool_examples, &training.long_examples})
+    if (*more > 0) Scale(*more, factor, 100);
   for (int64_t* steps : {&training.dense_steps, &training.warmup_steps, &training.sparse_steps})
     Scale(*steps, factor, 2);
 }
@@ -20,6 +21,7 @@ void Scale(LabTraining& training, double factor) {
 Json TrainingJson(const LabTraining& t) {
   return {{"examples", t.examples},
           {"tool_examples", t.tool_examples},
+          {"long_examples", t.long_examples},
           {"dense_steps", t.dense_steps},
           {"warmup_steps", t.warmup_steps},
           {"sparse_steps", t.sparse_steps},
@@ -45,7 +47,7 @@ LabRecipe FullLabRecipe() {
   recipe.lookup_training.examples = 8000, recipe.lookup_training.sequence_tokens = 1024;
   recipe.lookup_training.lr = 1.5e-3, recipe.lookup_training.dense_steps = 1000;
   recipe.lookup.short_steps = 1000;
-  recipe.countdown.tool_examples = 20000;
+  recipe.countdown.tool_examples = 20000, recipe.countdown.long_examples = 10000;
   recipe.arms = {{"standard", 0.3, 96, 150}, {"mild", 0.1, 192, 120}, {"speciale", 0, 384, 100}};
   return recipe;
 }

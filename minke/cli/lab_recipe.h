@@ -13,6 +13,7 @@ namespace minke {
 // Dense attention, then the indexers alone, then both through sparse attention (V3.2 report 2.1.1, scaled down).
 struct LabTraining {
   int64_t examples = 0, tool_examples = 0;  // demonstrations of each task; of the task with a calculator
+  int64_t long_examples = 0;                // of four numbers: as long as RL's thinking becomes
   int64_t dense_steps = 0, warmup_steps = 0, sparse_steps = 0;
   int64_t sequence_tokens = 512, batch_tokens = 4096;
   double lr = 2e-3, lr_end = 4e-4;                // dense

@@ -112,16 +112,12 @@ Result<ModelPath> FindModel(std::string_view model, const ModelSearch& search) {
     if (folder.empty()) folder = ".";
     return ModelPath{text, folder, LastName(folder)};
   }
-  if (text == "nano") {
-    for (const std::string& folder : search.built_in) {
-      const std::string path = folder + "/nano";
-      if (IsFile(path + "/config.json")) return ModelPath{path, path, text};
-    }
-    std::string tried;
-    for (const std::string& folder : search.built_in) tried += (tried.empty() ? "" : ", ") + folder;
+  if (text.find('/') == std::string::npos)
+    for (const std::string& folder : search.built_in)
+      if (const std::string path = folder + "/" + text; IsFile(path + "/config.json")) return ModelPath{path, path, text};
+  if (text == "nano")
     return Fail(Code::kNotFound, "built-in model nano not found: looked in {}: reinstall minke or give a folder",
-                tried);
-  }
+                fmt::join(search.built_in, ", "));
   HubName hub;
   if (ParseHubName(text, hub)) {
     if (const std::string path = FindSnapshot(search.hub_cache, hub); !path.empty()) {

@@ -22,9 +22,9 @@ struct ModelSearch {
 };
 ModelSearch DefaultModelSearch();
 
-// A path that exists wins over a hub name; "nano" is the built-in model unless a folder has that name. A folder needs
-// no weights here (`tokenize` takes one with only tokenizer.json). Errors: kNotFound with what was tried and what to
-// do; kInvalidArgument for an empty or impossible name.
+// A path that exists wins over a hub name; "nano" and the models beside it are built in, unless a folder has that name.
+// A folder needs no weights here (`tokenize` takes one with only tokenizer.json). Errors: kNotFound with what was tried
+// and what to do; kInvalidArgument for an empty or impossible name.
 Result<ModelPath> FindModel(std::string_view model, const ModelSearch& search = DefaultModelSearch());
 
 }  // namespace minke

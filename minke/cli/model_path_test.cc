@@ -17,6 +17,7 @@ class ModelPathTest : public testing::Test {
   void SetUp() override {
     root_ = fs::path(testing::TempDir()) / ("model_path_" + std::to_string(::getpid()));
     Touch("models/nano/config.json");
+    Touch("models/nano-sft/config.json");
     Touch("plain/model.safetensors");
     Touch("plain/notes.txt");
     const std::string repo = "hub/models--org--name/";
@@ -52,6 +53,8 @@ TEST_F(ModelPathTest, PathsNanoAndHubNames) {
   EXPECT_EQ(FindModel(At("plain/model.safetensors"), search_)->folder, At("plain"));
   EXPECT_EQ(FindModel(At("plain/"), search_)->name, "plain");
   EXPECT_EQ(PathOf("nano"), At("models/nano"));
+  EXPECT_EQ(PathOf("nano-sft"), At("models/nano-sft"));
+  EXPECT_EQ(PathOf("nano-large"), "exit 3");
   EXPECT_EQ(PathOf("org/name"), At("hub/models--org--name/snapshots/abc123"));
   EXPECT_EQ(PathOf("org/name@def456"), At("hub/models--org--name/snapshots/def456"));
   EXPECT_EQ(PathOf("org/name@pr/7"), At("hub/models--org--name/snapshots/def456"));

@@ -7,7 +7,7 @@ namespace {
 
 class PredictNano : public testing::Test {
  protected:
-  const std::unique_ptr<const Model> model_ = Model::Open(MINKE_MODELS "/nano").value();
+  const std::unique_ptr<const Model> model_ = Model::Open(MINKE_TEST_DATA "/nano-hf").value();
   ThreadPool pool_{2};
   SpeedReport Predict(std::vector<int64_t> depths, const CacheFlags& cache = {}) {
     return PredictSpeed(*model_, *ChooseKernelSet("").value(), pool_, {std::move(depths), cache}).value();

@@ -69,7 +69,7 @@ TEST(Allocation, AHundredDecodeStepsAllocateNothing) {
     EngineOptions options = NanoOptions();
     if (memory_bytes > 0) {  // experts are read again and again
       auto opened =
-          Model::Open(std::string(MINKE_MODELS) + "/nano", {.load = Load::kDirect, .memory_bytes = memory_bytes});
+          Model::Open(std::string(MINKE_TEST_DATA) + "/nano-hf", {.load = Load::kDirect, .memory_bytes = memory_bytes});
       ASSERT_TRUE(opened.has_value()) << opened.error().message;
       options.model = std::move(*opened);
       options.max_batch_tokens = 48, options.cache_bytes = 2'500'000;

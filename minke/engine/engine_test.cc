@@ -352,7 +352,7 @@ class BrokenNano : public testing::Test {
   void SetUp() override {
     folder_ = std::filesystem::temp_directory_path() /
               fmt::format("minke_engine_{}_{}", getpid(), testing::UnitTest::GetInstance()->random_seed());
-    std::filesystem::copy(std::string(MINKE_MODELS) + "/nano", folder_);
+    std::filesystem::copy(std::string(MINKE_TEST_DATA) + "/nano-hf", folder_);
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 

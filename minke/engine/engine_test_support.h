@@ -29,7 +29,7 @@ inline constexpr bool kSanitized = false;
 
 inline std::shared_ptr<const Model> Nano() {
   static const std::shared_ptr<const Model> model = [] {
-    auto opened = Model::Open(std::string(MINKE_MODELS) + "/nano");
+    auto opened = Model::Open(std::string(MINKE_TEST_DATA) + "/nano-hf");
     EXPECT_TRUE(opened.has_value()) << (opened ? "" : opened.error().message);
     return opened ? std::shared_ptr<const Model>(std::move(*opened)) : nullptr;
   }();
@@ -44,7 +44,7 @@ struct Example {
 inline const std::vector<Example>& Examples() {
   static const std::vector<Example> examples = [] {
     std::vector<Example> all;
-    const auto text = ReadFile(std::string(MINKE_MODELS) + "/nano/expected.jsonl", 16 << 20);
+    const auto text = ReadFile(std::string(MINKE_TEST_DATA) + "/nano-hf/expected.jsonl", 16 << 20);
     EXPECT_TRUE(text.has_value());
     size_t begin = 0;
     while (text && begin < text->size()) {

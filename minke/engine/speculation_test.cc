@@ -159,7 +159,7 @@ TEST(Speculation, ACancelledRequestGetsNoFurtherToken) {
   }
 }
 
-// models/nano/README.md states 93.5 % of all tokens but the first; the engine drafts only some of them.
+// tests/data/nano-hf/README.md states 93.5 % of all tokens but the first; the engine drafts only some of them.
 TEST(Speculation, DraftsAreAcceptedAsOftenAsTheModelPromises) {
   auto engine = OpenEngine(Drafting());
   ASSERT_NE(engine, nullptr);

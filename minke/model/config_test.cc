@@ -118,7 +118,7 @@ TEST(ModelConfig, GoldenAndBuiltInFilesParse) {
     const auto config = ParseModelConfig(ReadFile(path, 1 << 20).value(), path);
     EXPECT_TRUE(config) << config.error().message;
   }
-  const auto nano = ParseModelConfig(ReadFile(MINKE_MODELS "/nano/config.json", 1 << 20).value(), "nano");
+  const auto nano = ParseModelConfig(ReadFile(MINKE_TEST_DATA "/nano-hf/config.json", 1 << 20).value(), "nano");
   ASSERT_TRUE(nano) << nano.error().message;
   EXPECT_EQ(nano->index_topk, 32);
   EXPECT_FALSE(nano->yarn);

@@ -93,7 +93,7 @@ TEST(ExpertCache, WithRoomForAllEachIsReadOnce) {
 
 TEST(ExpertCache, GuessesOfTheNextLayerAreOftenRight) {
   const auto model =
-      Open(std::string(MINKE_MODELS) + "/nano", {.load = Load::kDirect, .memory_bytes = int64_t{1} << 30});
+      Open(std::string(MINKE_TEST_DATA) + "/nano-hf", {.load = Load::kDirect, .memory_bytes = int64_t{1} << 30});
   ASSERT_TRUE(model);
   ThreadPool pool(1);
   ExpertStats stats;
@@ -104,7 +104,7 @@ TEST(ExpertCache, GuessesOfTheNextLayerAreOftenRight) {
 }
 
 TEST(ExpertCache, ExpertsThatFillAllSlotsMakeRoomForOneBeforeThem) {
-  const auto model = Open(std::string(MINKE_MODELS) + "/nano", {.load = Load::kDirect, .memory_bytes = 8 << 20});
+  const auto model = Open(std::string(MINKE_TEST_DATA) + "/nano-hf", {.load = Load::kDirect, .memory_bytes = 8 << 20});
   ASSERT_TRUE(model);
   const auto made = ExpertCache::Create(*model->source(), model->weights(), model->least_expert_bytes());
   ASSERT_TRUE(made.has_value());
@@ -167,7 +167,7 @@ TEST(ExpertCache, OneSlotIsEnough) {
 }
 
 TEST(ExpertCache, AGuessDoesNotPushOutAnother) {
-  const auto model = Open(std::string(MINKE_MODELS) + "/nano", {.load = Load::kDirect, .memory_bytes = 8 << 20});
+  const auto model = Open(std::string(MINKE_TEST_DATA) + "/nano-hf", {.load = Load::kDirect, .memory_bytes = 8 << 20});
   ASSERT_TRUE(model);
   const auto made = ExpertCache::Create(*model->source(), model->weights(), model->least_expert_bytes());
   ASSERT_TRUE(made.has_value());

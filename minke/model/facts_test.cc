@@ -30,7 +30,7 @@ TEST(ModelFacts, OneLayerByHand) {
 }
 
 TEST(ModelFacts, AnOpenModel) {
-  const auto model = Model::Open(MINKE_MODELS "/nano");
+  const auto model = Model::Open(MINKE_TEST_DATA "/nano-hf");
   ASSERT_TRUE(model) << model.error().message;
   int64_t elements = 0;
   for (const std::string& name : (*model)->checkpoint().Names())

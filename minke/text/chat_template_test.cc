@@ -48,7 +48,7 @@ TEST(RecognizeTemplate, WithoutATemplateTheFamilyDecides) {
 }
 
 TEST(ChooseTemplate, NanoHasV32sEncoding) {
-  const auto choice = ChooseTemplate(MINKE_MODELS "/nano", "deepseek_v32");
+  const auto choice = ChooseTemplate(MINKE_TEST_DATA "/nano-hf", "deepseek_v32");
   ASSERT_TRUE(choice.has_value()) << choice.error().message;
   EXPECT_EQ(choice->format, ChatFormat::kV32);
   EXPECT_TRUE(choice->is_own);

@@ -31,7 +31,7 @@ TEST(AddsBeginToken, OfAFolder) {
   std::ofstream(folder + "/tokenizer_config.json") << "{";
   EXPECT_EQ(FolderAddsBeginToken(folder).error().code, Code::kDamaged);
   std::filesystem::remove_all(folder);
-  EXPECT_EQ(FolderAddsBeginToken(MINKE_MODELS "/nano"), true);
+  EXPECT_EQ(FolderAddsBeginToken(MINKE_TEST_DATA "/nano-hf"), true);
 }
 
 }  // namespace

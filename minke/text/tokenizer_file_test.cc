@@ -14,7 +14,7 @@ namespace {
 using Change = std::function<void(Json&)>;
 
 Result<std::unique_ptr<Tokenizer>> ParseNano(const Change& change) {
-  Json file = *ParseJson(*ReadFile(MINKE_MODELS "/nano/tokenizer.json", 1 << 20), "nano");
+  Json file = *ParseJson(*ReadFile(MINKE_TEST_DATA "/nano-hf/tokenizer.json", 1 << 20), "nano");
   change(file);
   return Tokenizer::Parse(DumpJson(file), "file.json");
 }
@@ -116,7 +116,7 @@ TEST(TokenizerFile, UnsupportedKindsAreNamed) {
 }
 
 TEST(TokenizerFile, GarbageIsDamaged) {
-  const std::string nano = *ReadFile(MINKE_MODELS "/nano/tokenizer.json", 1 << 20);
+  const std::string nano = *ReadFile(MINKE_TEST_DATA "/nano-hf/tokenizer.json", 1 << 20);
   for (size_t size = 0; size < nano.size(); size += 61) ExpectDamagedText(std::string_view(nano).substr(0, size));
   for (const char* text : {"", "5", "[]", "{}", "null", "{\"model\": 5}", "{\"model\": {\"vocab\": {\"a\": {}}}}",
                            "{\"model\": {\"vocab\": {\"a\": 1}, \"vocab\": {\"b\": 2}}}", "\xFF\xFE"})

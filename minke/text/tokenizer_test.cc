@@ -24,7 +24,7 @@ std::unique_ptr<Tokenizer> OpenOrDie(const std::string& path) {
 }
 
 const Tokenizer& Nano() {
-  static const auto tokenizer = OpenOrDie(MINKE_MODELS "/nano");
+  static const auto tokenizer = OpenOrDie(MINKE_TEST_DATA "/nano-hf");
   return *tokenizer;
 }
 
@@ -116,7 +116,7 @@ TEST(Tokenizer, NanoMarkersAreFoundByName) {
 }
 
 TEST(Tokenizer, NanoPromptsOfExpectedJsonl) {
-  std::ifstream in(MINKE_MODELS "/nano/expected.jsonl");
+  std::ifstream in(MINKE_TEST_DATA "/nano-hf/expected.jsonl");
   int count = 0;
   for (std::string line; std::getline(in, line); ++count) {
     const Json expected = *ParseJson(line, "expected.jsonl");

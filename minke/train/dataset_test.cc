@@ -70,7 +70,7 @@ class Data : public ::testing::Test {
     return status ? "" : status.error().message;
   }
 
-  const std::unique_ptr<Tokenizer> tokenizer_ = std::move(*Tokenizer::Open(MINKE_MODELS "/nano"));
+  const std::unique_ptr<Tokenizer> tokenizer_ = std::move(*Tokenizer::Open(MINKE_TEST_DATA "/nano-hf"));
   const DocumentEncoder encoder_ = *DocumentEncoder::Create(*tokenizer_, {}, {});
   std::string folder_;
 };

@@ -36,7 +36,7 @@ class Documents : public ::testing::Test {
     return inside ? out + "]" : out;
   }
 
-  const std::unique_ptr<Tokenizer> tokenizer_ = std::move(*Tokenizer::Open(MINKE_MODELS "/nano"));
+  const std::unique_ptr<Tokenizer> tokenizer_ = std::move(*Tokenizer::Open(MINKE_TEST_DATA "/nano-hf"));
   std::vector<TokenId> tokens_;
 };
 

@@ -10,14 +10,14 @@ namespace minke {
 namespace {
 
 const Tokenizer& NanoTokenizer() {
-  static const auto tokenizer = Tokenizer::Open(std::string(MINKE_MODELS) + "/nano");
+  static const auto tokenizer = Tokenizer::Open(std::string(MINKE_TEST_DATA) + "/nano-hf");
   EXPECT_TRUE(tokenizer.has_value());
   return **tokenizer;
 }
 
 std::unique_ptr<Engine> OpenNano(int64_t max_sequences, int64_t max_batch_tokens = 128) {
   static const std::shared_ptr<const Model> model = [] {
-    auto opened = Model::Open(std::string(MINKE_MODELS) + "/nano");
+    auto opened = Model::Open(std::string(MINKE_TEST_DATA) + "/nano-hf");
     EXPECT_TRUE(opened.has_value());
     return std::shared_ptr<const Model>(std::move(*opened));
   }();

@@ -1,8 +1,7 @@
-"""The built-in model against what models/nano/README.md states: continuations, perplexity, drafts, accuracy."""
+"""A trained model against what tests/data/nano-hf/README.md states: continuations, perplexity, drafts, accuracy."""
 
 import json
 import math
-import re
 
 import numpy as np
 import pytest
@@ -12,13 +11,12 @@ import support
 
 EXPECTED = support.json_lines(support.NANO / "expected.jsonl")
 EVAL = support.json_lines(support.NANO / "eval.jsonl")
-STEP = re.compile(r"^(\d+)([-+*/])(\d+)=(\d+)$")
 
 
 def greedy_batch(tmp_path, cases, *flags):
     """Continuations of `cases` submitted together. One length for all: the longest; the end token stops none."""
     length = max(len(case["output_ids"]) for case in cases)
-    out = support.score(tmp_path, "nano", [case["prompt_ids"] for case in cases], "--greedy", length, *flags)
+    out = support.score(tmp_path, support.NANO, [case["prompt_ids"] for case in cases], "--greedy", length, *flags)
     return [out[f"greedy_ids.{i}"][: len(case["output_ids"])].tolist() for i, case in enumerate(cases)]
 
 
@@ -57,7 +55,7 @@ def test_continuations_chunked(chunk, tmp_path):
 def test_whole_continuations_are_their_own_argmax(tmp_path):
     """Prompt and output in one pass: the argmax of each row is the next output token. Prefill agrees with decode."""
     cases = by_length(EXPECTED)[::8]
-    out = support.score(tmp_path, "nano", [case["prompt_ids"] + case["output_ids"] for case in cases])
+    out = support.score(tmp_path, support.NANO, [case["prompt_ids"] + case["output_ids"] for case in cases])
     for i, case in enumerate(cases):
         rows = out[f"logits.{i}"][len(case["prompt_ids"]) - 1 : -1]
         assert rows.argmax(axis=1).tolist() == case["output_ids"]
@@ -68,7 +66,7 @@ def test_perplexity(window, perplexity):
     flags = ["--text", support.NANO / "sample.txt", "--json"]
     if window != 384:
         flags += ["--window", window]
-    facts = json.loads(support.minke("score", "nano", *flags).stdout)
+    facts = json.loads(support.minke("score", support.NANO, *flags).stdout)
     assert f"{facts['perplexity']:.4f}" == perplexity
     assert facts["scored_tokens"] == {384: 19966, 1024: 19999}[window]
 
@@ -78,7 +76,7 @@ def test_drafts_agree_as_often_as_stated(tmp_path):
     hits = drafts = 0
     for begin in range(0, len(EXPECTED), 20):
         batch = EXPECTED[begin : begin + 20]
-        out = support.score(tmp_path, "nano", [case["prompt_ids"] + case["output_ids"] for case in batch], "--taps")
+        out = support.score(tmp_path, support.NANO, [case["prompt_ids"] + case["output_ids"] for case in batch], "--taps")
         for i, case in enumerate(batch):
             first = len(case["prompt_ids"]) - 1
             guesses = out[f"mtp.logits.{i}"][first : first + len(case["output_ids"]) - 1].argmax(axis=1)
@@ -95,7 +93,7 @@ def test_the_engine_accepts_drafts_as_often(tmp_path):
     source = tmp_path / "ids.safetensors"
     save_file({f"input_ids.{i}": np.asarray(case["prompt_ids"], np.int64) for i, case in enumerate(cases)}, source)
     length = len(cases[0]["output_ids"])  # nobody writes past the end of its answer
-    facts = {mode: json.loads(support.minke("score", "nano", "--ids", source, "--out", tmp_path / mode, "--greedy", length, "--mtp", mode,
+    facts = {mode: json.loads(support.minke("score", support.NANO, "--ids", source, "--out", tmp_path / mode, "--greedy", length, "--mtp", mode,
                                             "--json").stdout)["mtp"] for mode in ["on", "off"]}
     on, off = load_file(tmp_path / "on"), load_file(tmp_path / "off")
     for i, case in enumerate(cases):
@@ -104,37 +102,18 @@ def test_the_engine_accepts_drafts_as_often(tmp_path):
     assert facts["on"]["acceptance_rate"] == pytest.approx(0.935, abs=0.03), facts
 
 
-def solves(numbers, target, answer):
-    """The checker of the README: each step uses two numbers still there and is right; one number is left, the target."""
-    left = list(numbers)
-    for step in answer.strip().split(","):
-        match = STEP.match(step)
-        if not match:
-            return False
-        a, b, result = int(match[1]), int(match[3]), int(match[4])
-        for number in (a, b):
-            if number not in left:
-                return False
-            left.remove(number)
-        exact = {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else math.nan}[match[2]]
-        if exact != result:
-            return False
-        left.append(result)
-    return left == [target]
-
-
 def test_checker_knows_right_from_wrong():
-    assert solves([5, 2, 8], 20, "8*5=40,40/2=20")
-    assert not solves([5, 2, 8], 20, "5*2=10,10+8=18")       # another number
-    assert not solves([5, 2, 8], 20, "8*5=40,40/2=21")       # wrong arithmetic
-    assert not solves([5, 2, 8], 20, "10*2=20")              # a number that is not there
-    assert not solves([5, 2, 8], 40, "8*5=40")               # one number unused
-    assert not solves([5, 2, 8], 20, "?")
+    assert support.solves([5, 2, 8], 20, "8*5=40,40/2=20")
+    assert not support.solves([5, 2, 8], 20, "5*2=10,10+8=18")       # another number
+    assert not support.solves([5, 2, 8], 20, "8*5=40,40/2=21")       # wrong arithmetic
+    assert not support.solves([5, 2, 8], 20, "10*2=20")              # a number that is not there
+    assert not support.solves([5, 2, 8], 40, "8*5=40")               # one number unused
+    assert not support.solves([5, 2, 8], 20, "?")
     by_id = {item["id"]: item for item in EVAL}
     for case in EXPECTED:
         item = by_id[case["id"]]
         answer = case["text"].split("</think>")[-1].removesuffix("<｜end▁of▁sentence｜>")
-        assert solves(item["numbers"], item["target"], answer) == case["right"], case
+        assert support.solves(item["numbers"], item["target"], answer) == case["right"], case
 
 
 @pytest.mark.slow
@@ -143,9 +122,9 @@ def test_accuracy_at_temperature(tmp_path):
     assert len(EVAL) == 400
     right = 0
     for item in EVAL:
-        out = support.minke("run", "nano", item["prompt"], "--think", "--temp", 0.6, "--seed", item["id"], "-n", 400, "--json")
+        out = support.minke("run", support.NANO, item["prompt"], "--think", "--temp", 0.6, "--seed", item["id"], "-n", 400, "--json")
         message = json.loads(out.stdout)
-        right += solves(item["numbers"], item["target"], message["content"])
+        right += support.solves(item["numbers"], item["target"], message["content"])
     accuracy = right / len(EVAL)
     error = math.sqrt(0.848 * (1 - 0.848) / len(EVAL))
     print(f"accuracy {100 * accuracy:.1f} %, expected 84.8 % within {300 * error:.1f} points")
