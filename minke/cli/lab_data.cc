@@ -53,14 +53,13 @@ std::string LabLookupTask(const LabLookup& lookup, int64_t index_topk) {
 
 std::vector<LabFile> LabFiles(const LabRecipe& recipe, int64_t index_topk) {
   LabFile lookup{"lookup.jsonl", {}}, shorter{"lookup-short.jsonl", {}};
+  const auto all_keys = [&](int64_t length) {  // many keys give many targets; a record is at least 6 tokens' share
+    return fmt::format("lookup:{}:{}", length, std::min(length / 6, recipe.lookup.keys_trained));
+  };
   const int64_t longest = recipe.lookup.times_topk * index_topk, examples = recipe.lookup_training.examples;
-  for (const int64_t part : {4, 2, 1}) {
-    const int64_t length = std::max<int64_t>(longest / part, 64);
-    const int64_t keys = std::min(length / 8, recipe.lookup.keys_trained);  // many keys give many targets
-    lookup.shares.push_back({fmt::format("lookup:{}:{}", length, keys), examples});
-  }
+  for (const int64_t part : {4, 2, 1}) lookup.shares.push_back({all_keys(std::max<int64_t>(longest / part, 64)), examples});
   lookup.shares.push_back({LabLookupTask(recipe.lookup, index_topk), examples});
-  shorter.shares.push_back({lookup.shares[0].task, 2 * examples});
+  for (const int64_t length : {16, 24, 32, 64}) shorter.shares.push_back({all_keys(length), examples});
   std::vector<LabFile::Share> countdown = {{"countdown", recipe.countdown.examples}};
   if (recipe.countdown.long_examples > 0) countdown.push_back({"countdown4", recipe.countdown.long_examples});
   return {{"countdown.jsonl", std::move(countdown)},

@@ -45,10 +45,10 @@ LabRecipe FullLabRecipe() {
   recipe.countdown.warmup_steps = 120, recipe.countdown.sparse_steps = 370;
   recipe.lookup_training = recipe.countdown;
   recipe.lookup_training.examples = 8000, recipe.lookup_training.sequence_tokens = 1024;
-  recipe.lookup_training.lr = 1.5e-3, recipe.lookup_training.dense_steps = 1000;
-  recipe.lookup.short_steps = 1000;
+  recipe.lookup_training.lr = 1.5e-3, recipe.lookup_training.dense_steps = 600;
+  recipe.lookup.short_steps = 700;
   recipe.countdown.tool_examples = 20000, recipe.countdown.long_examples = 10000;
-  recipe.arms = {{"standard", 0.3, 96, 150}, {"mild", 0.1, 192, 120}, {"speciale", 0, 384, 100}};
+  recipe.arms = {{"standard", 0.3, 96, 150}, {"mild", 0.1, 192, 150}, {"speciale", 0, 384, 180}};
   return recipe;
 }
 
@@ -68,7 +68,7 @@ void LabRecipe::ScaleBy(double factor) {
   if (lookup.short_steps > 0) Scale(lookup.short_steps, factor, 1);
   for (int64_t* steps : {&mix.specialist_steps, &mix.mixed_steps, &mix.distill_steps}) Scale(*steps, factor, 1);
   Scale(mix.samples, factor, 32);
-  for (int64_t* problems : {&eval.problems, &mix.problems, &lookup.problems, &heldout_documents})
+  for (int64_t* problems : {&eval.problems, &mix.problems, &lookup.problems, &heldout_documents, &parity_problems})
     Scale(*problems, factor, 8);
   Scale(recall_documents, factor, 2);
   if (factor >= 0.5) return;
@@ -89,6 +89,7 @@ Json LabRecipe::ToJson() const {
       {"scale", scale},
       {"countdown", TrainingJson(countdown)},
       {"lookup_training", TrainingJson(lookup_training)},
+      {"parity_problems", parity_problems},
       {"arms", arm_list},
       {"rl", {{"questions", rl.questions}, {"answers", rl.answers}, {"mini_batches", rl.mini_batches}, {"lr", rl.lr}}},
       {"eval", {{"problems", eval.problems}, {"budgets", eval.budgets}, {"problem_seed", eval.problem_seed}}},
