@@ -5,7 +5,7 @@
     python3 bench/quantize_quality.py [--program build/release/minke] [--ggml libggml-base.so]
 
 Two comparisons. Relative RMS error on 1024 x 2048 weights: Gaussian; Gaussian with one weight in a hundred ten times
-larger; the same with whole columns ten times larger. And the built-in model: its matrices in GGUF's formats (written
+larger; the same with whole columns ten times larger. And tests/data/nano-hf: its matrices in GGUF's formats (written
 back as F32) and in minke's, perplexity and divergence from the BF16 weights over tests/data/nano-hf/sample.txt: once with the
 weights alone quantised, on both sides, and once as minke computes, where x is in 8 bits as well. A matrix whose rows are
 no multiple of GGUF's block is quantised as one long row.
@@ -135,7 +135,7 @@ def errors_on_nano(program, ggml, work):
     text = NANO / "sample.txt"
     base = work / "base.safetensors"
     (exact,) = minke(program, "perplexity", NANO, "-f", text, "--save-logits", base, "--json")["rows"]
-    print(f"\nnano, perplexity {exact['perplexity']:.4f} in BF16\n{'format':14}{'perplexity':>12}{'change':>10}{'KL, nats':>12}"
+    print(f"\nnano-hf, perplexity {exact['perplexity']:.4f} in BF16\n{'format':14}{'perplexity':>12}{'change':>10}{'KL, nats':>12}"
           f"{'+-':>10}{'same top':>10}")
     tensors = tensors_of(NANO)
     for ours, theirs, *layout in PAIRS:

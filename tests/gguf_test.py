@@ -122,20 +122,20 @@ def test_the_mtp_layer_of_glm_is_used(tmp_path):
 def nano_gguf(tmp_path_factory):
     """nano by `minke convert`, in F32."""
     path = tmp_path_factory.mktemp("nano") / "nano.gguf"
-    result = support.minke("convert", "nano", path, "--to", "gguf", "--dtype", "f32")
+    result = support.minke("convert", support.NANO, path, "--to", "gguf", "--dtype", "f32")
     assert "MTP layer is left out" in result.stderr
     return path
 
 
 def test_the_tokenizer_and_template_are_those_of_the_folder(nano_gguf):
     texts = [{"text": text} for text in ("How do I make 33 from 9 8 3?", "<｜User｜>hi<think>\n\n 12345 \u4e2d\u6587", "")]
-    assert support.pipe_json("tokenize", nano_gguf, objects=texts) == support.pipe_json("tokenize", "nano", objects=texts)
+    assert support.pipe_json("tokenize", nano_gguf, objects=texts) == support.pipe_json("tokenize", support.NANO, objects=texts)
     question = support.json_lines(support.NANO / "eval.jsonl")[0]["prompt"]
     common = ["--temp", "0", "-n", "48", "-q", question]
-    assert support.minke("run", "-m", nano_gguf, *common).stdout == support.minke("run", "-m", "nano", *common).stdout
+    assert support.minke("run", "-m", nano_gguf, *common).stdout == support.minke("run", "-m", support.NANO, *common).stdout
     raw = ["--raw", "--temp", "0", "-n", "8", "-q", "9 8 3"]
-    assert support.minke("run", "-m", nano_gguf, *raw).stdout == support.minke("run", "-m", "nano", *raw).stdout
-    report, plain = (json.loads(support.minke("inspect", model, "--json").stdout) for model in (nano_gguf, "nano"))
+    assert support.minke("run", "-m", nano_gguf, *raw).stdout == support.minke("run", "-m", support.NANO, *raw).stdout
+    report, plain = (json.loads(support.minke("inspect", model, "--json").stdout) for model in (nano_gguf, support.NANO))
     assert report["tokenizer"]["tokens"] == plain["tokenizer"]["tokens"]
     assert report["prompt_format"] == plain["prompt_format"]
     assert report["architecture"] | {"mtp_layers": 1, "parameters_mtp": 0, "parameters_by_config": 0} == plain["architecture"] | {"parameters_mtp": 0, "parameters_by_config": 0}
@@ -222,7 +222,7 @@ def test_sixteen_bits_of_fp8(dtype, kind, tmp_path):
 
 def test_shards_are_split_and_merged(tmp_path):
     expected = logits(tmp_path, support.NANO)
-    support.minke("convert", "nano", tmp_path / "split", "--shard-mb", "1")
+    support.minke("convert", support.NANO, tmp_path / "split", "--shard-mb", "1")
     support.minke("convert", tmp_path / "split", tmp_path / "one", "--shard-mb", "100")
     assert len(list((tmp_path / "split").glob("*.safetensors"))) > 1 == len(list((tmp_path / "one").glob("*.safetensors")))
     for folder in ("split", "one"):
@@ -235,10 +235,10 @@ def test_shards_are_split_and_merged(tmp_path):
 def test_gguf_becomes_an_ordinary_folder(nano_gguf, wide, tmp_path):
     support.minke("convert", nano_gguf, tmp_path / "folder", "--dtype", "bf16")
     text = [{"text": "<｜User｜>How do I make 33?"}]
-    assert support.pipe_json("tokenize", tmp_path / "folder", objects=text) == support.pipe_json("tokenize", "nano", objects=text)
+    assert support.pipe_json("tokenize", tmp_path / "folder", objects=text) == support.pipe_json("tokenize", support.NANO, objects=text)
     from tokenizers import Tokenizer
     other = Tokenizer.from_file(str(tmp_path / "folder" / "tokenizer.json"))
-    assert other.encode(text[0]["text"]).ids == support.pipe_json("tokenize", "nano", objects=text)[0]["ids"]
+    assert other.encode(text[0]["text"]).ids == support.pipe_json("tokenize", support.NANO, objects=text)[0]["ids"]
     assert np.array_equal(logits(tmp_path, tmp_path / "folder"), logits(tmp_path, support.NANO))  # nano is BF16
     assert json.loads((tmp_path / "folder" / "config.json").read_text())["torch_dtype"] == "bfloat16"
     gguf_files.write(tmp_path / "q4.gguf", *wide, Kind.Q4_K)
@@ -304,7 +304,7 @@ def test_the_file_is_that_of_the_converter_that_llama_cpp_reads(tmp_path):
     """bench/peers runs llama.cpp on the files of its own converter: the same tensors and the same configuration."""
     out = tmp_path / "theirs.gguf"
     subprocess.run([sys.executable, support.ROOT / "bench" / "peers" / "to_gguf.py", support.NANO, out], check=True)
-    support.minke("convert", "nano", tmp_path / "ours.gguf", "--to", "gguf")
+    support.minke("convert", support.NANO, tmp_path / "ours.gguf", "--to", "gguf")
     theirs, ours = gguf.GGUFReader(out), gguf.GGUFReader(tmp_path / "ours.gguf")
     expected = {tensor.name: tensor for tensor in theirs.tensors}
     assert expected.keys() == {tensor.name for tensor in ours.tensors}
@@ -321,9 +321,9 @@ def test_the_file_is_that_of_the_converter_that_llama_cpp_reads(tmp_path):
 def test_other_verbs_take_the_file(nano_gguf, tmp_path):
     sample = tmp_path / "sample.txt"
     sample.write_text((support.NANO / "sample.txt").read_text()[:1000])
-    rows = [json.loads(support.minke("perplexity", model, "-f", sample, "--json").stdout)["rows"][0] for model in (nano_gguf, "nano")]
+    rows = [json.loads(support.minke("perplexity", model, "-f", sample, "--json").stdout)["rows"][0] for model in (nano_gguf, support.NANO)]
     assert rows[0]["perplexity"] == rows[1]["perplexity"] > 1
-    answers = [support.minke("chat", model, "--temp", "0", "-q", stdin="Reach 45 with the numbers 9 10 5.\n").stdout for model in (nano_gguf, "nano")]
+    answers = [support.minke("chat", model, "--temp", "0", "-q", stdin="Reach 45 with the numbers 9 10 5.\n").stdout for model in (nano_gguf, support.NANO)]
     assert answers[0] == answers[1] != ""
     assert support.minke("inspect", nano_gguf, "--verify", "--fit", "100").returncode == 0
 

@@ -175,7 +175,7 @@ def test_an_interrupt_does_not_wait_for_the_judge_and_keeps_its_scores(tmp_path,
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=30)
     assert time.monotonic() - start < 3 and process.returncode == 130 and output == "", errors
-    assert "3 of the 6 scores of step 2 have come and are kept" in errors.splitlines()[0]
+    assert "3 of its 6 scores of step 2 have come and are kept" in errors.splitlines()[0]
     assert "stopped after 1 of 2 steps; the same command goes on" in errors.splitlines()[-1]
     kept = (tmp_path / "out" / "judge.jsonl").read_bytes()
     assert kept.count(b"\n") == 6 + 3

@@ -93,7 +93,7 @@ def solves(numbers, target, answer):
 
 @functools.cache
 def held_out_problems():
-    """{prompt without its wording: problem}: problems that no training of the built-in models has seen."""
+    """{id: problem}: problems that no training of the built-in models has seen."""
     lines = minke("make-data", "countdown", "--only-problems", "--split", "heldout", "--count", 4000).stdout.splitlines()
     return {problem["id"]: problem for problem in map(json.loads, lines)}
 

@@ -1,7 +1,7 @@
 """A small `deepseek_v32` checkpoint in PyTorch, for comparing minke's training with: transformers' own model (fp32, eager
 attention) with two things it lacks, written here: an indexer that has a gradient, and the MTP layer.
 
-Losses (spec/training.md, sections 1.1 and 2), over prompts of token ids; sums run over all prompts together:
+Losses (docs/training.md), over prompts of token ids; sums run over all prompts together:
   lm          mean of -log p(x_{i+1} | x_0..x_i), over i = 0..n-2 of each prompt
   mtp         mean of -log p_mtp(x_{i+2} | x_0..x_{i+1}), over i = 0..n-3; position i of the MTP layer reads x_{i+1} and
               the main model's state after model.norm at i

@@ -110,8 +110,8 @@ Result<Row> Measure(const PerplexityFlags& flags, const OpenedModel& opened, con
   MINKE_ASSIGN(result.perplexity,
                MeasurePerplexity(opened, kernels, pool, text.ids, flags.cut, options, progress, row));
   if (base.logits && base.logits->shape[0] != result.perplexity.scored)
-    return Fail(Code::kInvalidArgument, "{}: has {} rows, but {} tokens were scored: it is damaged", flags.kl_base,
-                base.logits->shape[0], result.perplexity.scored);
+    return Fail(Code::kDamaged, "{}: has {} rows, but {} tokens were scored", flags.kl_base, base.logits->shape[0],
+                result.perplexity.scored);
   if (!flags.save_logits.empty()) {
     const std::array<TensorToWrite, 3> tensors = {{
         {kLogits, DType::kF32, {result.perplexity.scored, vocab}, std::as_bytes(std::span(saved))},

@@ -38,9 +38,11 @@ Status Run(const RlFlags& flags, CliContext& context) {
       dashboard->Update({"rl", r.step, r.total_steps, r.tokens, r.rollout_seconds + r.judge_seconds + r.learn_seconds});
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
-  MINKE_ASSIGN(const RlResult result, RunReinforcement(
-                                          config, context.isa, context.ThreadCount(),
-                                          [&](const std::string& text) { context.Warn(text); }, hooks));
+  const auto warn = [&](const std::string& text) {
+    progress.Clear();
+    context.Warn(text);
+  };
+  MINKE_ASSIGN(const RlResult result, RunReinforcement(config, context.isa, context.ThreadCount(), warn, hooks));
   progress.Clear();
   if (!result.finished)
     return Fail(Code::kCancelled, "stopped after {} of {} steps; the same command goes on from there", result.steps,

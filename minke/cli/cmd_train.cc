@@ -52,9 +52,11 @@ Status Run(const TrainFlags& flags, CliContext& context) {
                              static_cast<double>(r.tokens) / r.seconds));
   };
   hooks.should_stop = [] { return SignalGuard::Raised(); };
-  MINKE_ASSIGN(const TrainResult result, RunTraining(
-                                             config, context.isa, context.ThreadCount(),
-                                             [&](const std::string& text) { context.Warn(text); }, hooks));
+  const auto warn = [&](const std::string& text) {
+    progress.Clear();
+    context.Warn(text);
+  };
+  MINKE_ASSIGN(const TrainResult result, RunTraining(config, context.isa, context.ThreadCount(), warn, hooks));
   progress.Clear();
   for (const auto& [stage, counts] : data)
     if (counts.bad_lines + counts.dropped > 0)

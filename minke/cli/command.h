@@ -29,7 +29,8 @@
 namespace minke {
 
 inline constexpr const char* kModelHelp =
-    "Folder, .gguf file, .safetensors file or index, hub name org/name[@rev], or the built-in \"nano\"";
+    "Folder, .gguf file, .safetensors file or index, hub name org/name[@rev], or a built-in one: nano, nano-sft, "
+    "nano-standard";
 
 enum class ColorMode { kAuto, kAlways, kNever };
 

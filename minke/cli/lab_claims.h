@@ -1,4 +1,4 @@
-// The claims of December 2025 against what was measured here (spec/training.md 5), judged by stated rules.
+// The claims of December 2025 against what was measured here (docs/training.md), judged by stated rules.
 #pragma once
 
 #include <string>

@@ -55,7 +55,7 @@ struct Price {
   const char *name, *since;
   double cached, input, output;
 };
-// Published prices; spec/serve.md 20 has the sources.
+// Published prices, USD per million tokens, since when; docs/lab.md.
 constexpr Price kPrices[] = {{"DeepSeek-V3.2", "2025-09-29", 0.028, 0.28, 0.42},
                              {"GPT-5", "2025-08", 0.125, 1.25, 10},
                              {"Gemini 3 Pro preview", "2025-11", 0.20, 2, 12},

@@ -57,7 +57,8 @@ std::vector<LabFile> LabFiles(const LabRecipe& recipe, int64_t index_topk) {
     return fmt::format("lookup:{}:{}", length, std::min(length / 6, recipe.lookup.keys_trained));
   };
   const int64_t longest = recipe.lookup.times_topk * index_topk, examples = recipe.lookup_training.examples;
-  for (const int64_t part : {4, 2, 1}) lookup.shares.push_back({all_keys(std::max<int64_t>(longest / part, 64)), examples});
+  for (const int64_t part : {4, 2, 1})
+    lookup.shares.push_back({all_keys(std::max<int64_t>(longest / part, 64)), examples});
   lookup.shares.push_back({LabLookupTask(recipe.lookup, index_topk), examples});
   for (const int64_t length : {16, 24, 32, 64}) shorter.shares.push_back({all_keys(length), examples});
   std::vector<LabFile::Share> countdown = {{"countdown", recipe.countdown.examples}};

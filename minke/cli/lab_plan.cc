@@ -195,7 +195,8 @@ void Planner::Parity() {
          return result;
        }});
   for (const bool of_dense : {true, false}) {
-    LabAsk ask{.model = ModelOf(of_dense ? "control" : "sparse"), .budgets = {192}, .problems = recipe_.parity_problems};
+    LabAsk ask{
+        .model = ModelOf(of_dense ? "control" : "sparse"), .budgets = {192}, .problems = recipe_.parity_problems};
     ask.dense = of_dense;
     AddAsk(of_dense ? "parity-dense" : "parity-sparse", {of_dense ? "control" : "sparse"}, ask);
   }

@@ -9,7 +9,9 @@ namespace {
 
 class Probe : public testing::Test {
  protected:
-  Probe() : probe_(std::move(*LabProbe::Open(MINKE_TEST_DATA "/nano-hf", "", 1))), task_(std::move(*FindTask("countdown"))) {}
+  Probe()
+      : probe_(std::move(*LabProbe::Open(MINKE_TEST_DATA "/nano-hf", "", 1))),
+        task_(std::move(*FindTask("countdown"))) {}
 
   std::vector<Document> HeldOut(int64_t count) const { return *probe_->HeldOut(*task_, 3, count); }
 

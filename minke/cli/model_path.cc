@@ -114,7 +114,8 @@ Result<ModelPath> FindModel(std::string_view model, const ModelSearch& search) {
   }
   if (text.find('/') == std::string::npos)
     for (const std::string& folder : search.built_in)
-      if (const std::string path = folder + "/" + text; IsFile(path + "/config.json")) return ModelPath{path, path, text};
+      if (const std::string path = folder + "/" + text; IsFile(path + "/config.json"))
+        return ModelPath{path, path, text};
   if (text == "nano")
     return Fail(Code::kNotFound, "built-in model nano not found: looked in {}: reinstall minke or give a folder",
                 fmt::join(search.built_in, ", "));

@@ -1,6 +1,6 @@
-// Perplexity of a text file under the protocol of models/nano/README.md: the whole file is encoded with its markers and
-// without a begin marker, cut into windows, each window runs alone from position 0 and its first token is not scored.
-// Windows that overlap score a token once, in the first window that has it.
+// Perplexity of a text file under the protocol of tests/data/nano-hf/README.md: the whole file is encoded with its
+// markers and without a begin marker, cut into windows, each window runs alone from position 0 and its first token is
+// not scored. Windows that overlap score a token once, in the first window that has it.
 #pragma once
 
 #include <cmath>

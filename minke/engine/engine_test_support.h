@@ -40,7 +40,7 @@ struct Example {
   std::vector<TokenId> prompt, output;
 };
 
-// models/nano/expected.jsonl: prompts with their greedy answers.
+// tests/data/nano-hf/expected.jsonl: prompts with their greedy answers.
 inline const std::vector<Example>& Examples() {
   static const std::vector<Example> examples = [] {
     std::vector<Example> all;

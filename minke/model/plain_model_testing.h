@@ -1,4 +1,4 @@
-// The model and its gradient once more, in double, as plain loops: the equations of spec/training.md 2 with nothing
+// The model and its gradient once more, in double, as plain loops: the equations of docs/training.md with nothing
 // between them and the reader. No kernels, threads, cache or kept buffers; central differences check it, and then it
 // checks the Learner. For tests.
 //

@@ -1,6 +1,6 @@
 // What one step of the model has to read and to compute, counted: the numerator of every share of a roofline. Bytes are
 // those of the weights as they are stored and of the cache as it is kept, each read once; a multiply-add with a weight,
-// an index key or a latent is two operations (spec/model.md 11). Activations and what is written are left out.
+// an index key or a latent is two operations (docs/performance.md). Activations and what is written are left out.
 #pragma once
 
 #include <cstdint>

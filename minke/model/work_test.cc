@@ -32,7 +32,7 @@ struct Sized {
   Work Count(const StepShape& shape) const { return CountWork(config, weights, shape); }
 };
 
-// The table of spec/model.md 11. Caches are F32 here, twice its BF16.
+// The table of docs/performance.md. Caches are F32 here, twice its BF16.
 TEST(Work, OneTokenOfDeepseekV32) {
   const Sized model(R"({"model_type": "deepseek_v32"})", DType::kF8E4M3);
   const Work short_context = model.Count({.depth = 2047});

@@ -1,5 +1,5 @@
-// The rules of countdown and how attempts are written (models/nano/README.md, spec/training.md 4). Numbers are combined
-// by + - * / until one is left, each used once, every result a whole number in 1..99:
+// The rules of countdown and how attempts are written (tests/data/nano-hf/README.md, docs/training.md). Numbers are
+// combined by + - * / until one is left, each used once, every result a whole number in 1..99:
 //
 //   5-2=3,3*8=24>5*2=10,10+8=18<8*5=40,40/2=20!          attempts with their marks: < below, > above the target, ! hit
 //

@@ -1,4 +1,4 @@
-// How well a model does a task: its answers to problems, judged, and the numbers that spec/training.md section 4 asks
+// How well a model does a task: its answers to problems, judged, and the numbers that docs/training.md asks
 // for.
 #pragma once
 

@@ -1,4 +1,4 @@
-// GRPO's loss and gradient against the equations in double (spec/training.md 2), and those against central differences.
+// GRPO's loss and gradient against the equations in double (docs/training.md), and those against central differences.
 #include "minke/train/grpo.h"
 
 #include <gtest/gtest.h>

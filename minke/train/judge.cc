@@ -226,7 +226,7 @@ Result<std::vector<JudgeScore>> AnswerJudge::Score(int64_t step, std::span<const
   const auto missing = std::ranges::count_if(answers, [](const auto& answer) { return !answer || !*answer; });
   if (missing > 0)
     return Fail(Code::kCancelled,
-                "{}: stopped while the judge was at work: {} of the {} scores of step {} have come and are kept; a run "
+                "{}: stopped while the judge was at work: {} of its {} scores of step {} have come and are kept; a run "
                 "that goes on samples the step again, to the same bytes, and asks for the others",
                 where_, std::ssize(items) - missing, items.size(), step);
   std::vector<JudgeScore> scores;

@@ -145,7 +145,7 @@ TEST_F(Judging, AStopCutsTheWaitAndKeepsWhatCame) {
   EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 1);
   ASSERT_FALSE(scores);
   EXPECT_EQ(scores.error().code, Code::kCancelled);
-  EXPECT_NE(scores.error().message.find("2 of the 5 scores of step 1"), std::string::npos) << scores.error().message;
+  EXPECT_NE(scores.error().message.find("2 of its 5 scores of step 1"), std::string::npos) << scores.error().message;
   open = true;
   EXPECT_EQ(Score(1, Items(5)).value()[4].score, 4);
   EXPECT_EQ(asked_, 3 + 3);  // the third a second time

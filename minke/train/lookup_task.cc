@@ -47,8 +47,8 @@ class Lookup : public Task {
       return value.is_number_integer() && value.get<double>() >= kLeast && value.get<double>() <= kMost;
     };
     if (!HasTexts(line, {"prompt"}) || !list("keys", sign) || !list("values", number))
-      return Fail(Code::kDamaged, "expected \"prompt\", {} \"keys\" of {} and as many \"values\" in {}..{}", keys_, kSigns,
-                  kLeast, kMost);
+      return Fail(Code::kDamaged, "expected \"prompt\", {} \"keys\" of {} and as many \"values\" in {}..{}", keys_,
+                  kSigns, kLeast, kMost);
     problem.prompt = line["prompt"];
     problem.id = problem.prompt;
     return problem;
@@ -112,7 +112,8 @@ class Lookup : public Task {
 
  private:
   static LookupFacts FactsOf(const Problem& problem) {
-    return {problem.facts.at("keys").get<std::vector<std::string>>(), problem.facts.at("values").get<std::vector<int>>()};
+    return {problem.facts.at("keys").get<std::vector<std::string>>(),
+            problem.facts.at("values").get<std::vector<int>>()};
   }
   static std::string Values(const LookupFacts& facts) { return fmt::format("{}", fmt::join(facts.values, ",")); }
   static std::string Records(const LookupFacts& facts) {

@@ -17,7 +17,7 @@ struct RewardOptions {
   double distinct = 0;        // times the share of attempts that are distinct
   double language = 0;        // times LanguageShare of the reasoning
   std::string language_code = "en";
-  JudgeOptions judge = {};  // not in RewardOf: rl.cc asks it for all answers of a step at once
+  JudgeOptions judge = {};  // not in RewardOf: episode.cc asks it for all answers of a step at once
 };
 
 // The share of the words of `text` that are of the language, by their letters: "en" Latin, "zh" Han; 1 without words.

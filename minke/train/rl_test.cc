@@ -48,7 +48,7 @@ class Rl : public SmallRun {
   RlReport last_;
 };
 
-// The contract (spec/training.md 3): no difference at all between rollout and learner, in any shape of either; the runs
+// The contract (docs/training.md): no difference at all between rollout and learner, in any shape of either; the runs
 // would end with an error at the first.
 TEST_F(Rl, RolloutAndLearnerAgreeToTheBit) {
   for (const bool dense : {false, true})

@@ -1,6 +1,7 @@
 #include "minke/train/run_record.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "minke/base/file.h"
 #include "minke/text/tokenizer.h"
@@ -9,14 +10,15 @@
 namespace minke {
 namespace {
 
-// A file that goes with the weights; "" where there is none.
-Result<std::string> TextOf(const ModelFiles& files, const std::string& name) {
+// A file that goes with the weights, where there is one.
+Result<std::optional<std::string>> TextOf(const ModelFiles& files, const std::string& name) {
   const auto given = std::ranges::find(files.texts, name, &std::pair<std::string, std::string>::first);
   if (given != files.texts.end()) return given->second;
-  if (files.folder.empty()) return std::string();
+  if (files.folder.empty()) return std::nullopt;
   auto text = ReadFile(files.folder + "/" + name, Tokenizer::kMaxFileBytes);
-  if (!text && text.error().code == Code::kNotFound) return std::string();
-  return text;
+  if (!text && text.error().code == Code::kNotFound) return std::nullopt;
+  if (!text) return Fail(text.error());
+  return *std::move(text);
 }
 
 bool IsEntry(const Json& entry) {
@@ -28,9 +30,9 @@ bool IsEntry(const Json& entry) {
 
 Result<RunRecord> RunRecord::Of(const ModelFiles& files, const KernelSet& kernels, int threads) {
   uint64_t hash = kFnvStart;
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
-    MINKE_ASSIGN(const std::string text, TextOf(files, name));
-    hash = Fnv1a(text, Fnv1a(fmt::format("{} {}\n", name, text.size()), hash));
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}) {
+    MINKE_ASSIGN(const std::optional<std::string> text, TextOf(files, name));
+    if (text) hash = Fnv1a(*text, Fnv1a(fmt::format("{} {}\n", name, text->size()), hash));
   }
   return RunRecord{.tokenizer = fmt::format("{:016x}", hash), .kernels = kernels.name, .threads = threads};
 }

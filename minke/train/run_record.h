@@ -1,6 +1,6 @@
-// What a run ran with beside its configuration, recorded in each checkpoint (training.json: "runs"): one entry for each
-// process that did it otherwise than the one before. Weights depend on the tokenizer and on the kernel set, and not on
-// the number of threads.
+// What a run ran with beside its configuration, recorded in each checkpoint (training.json, below "state": "runs"): one
+// entry for each process that did it otherwise than the one before. Weights depend on the tokenizer and on the kernel
+// set, and not on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 namespace minke {
 
 struct RunRecord {
-  std::string tokenizer;  // hash of tokenizer.json and tokenizer_config.json, which has the chat template; 16 digits
+  std::string tokenizer;  // hash of tokenizer.json, tokenizer_config.json and chat_template.jinja; 16 digits
   std::string kernels;    // name of the set
   std::string dtype = "f32";
   int threads = 0;

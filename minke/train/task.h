@@ -1,4 +1,4 @@
-// What a model is trained and measured on: problems with a verifier and a searcher that shows how (spec/training.md 4).
+// What a model is trained and measured on: problems with a verifier and a searcher that shows how (docs/training.md).
 // A task is one file; skeleton_task.cc says how to add one. Tasks are immutable; any thread may use them.
 #pragma once
 
