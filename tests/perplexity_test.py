@@ -101,7 +101,7 @@ def test_a_base_of_another_text_or_cut_is_refused(text, tmp_path):
 
     def refused(words, *arguments):
         result = support.minke("perplexity", "nano", *arguments, check=False)
-        assert result.returncode == 2 and words in result.stderr and result.stderr.count("\n") == 1, result.stderr
+        assert result.returncode == (4 if "rows" in words else 2) and words in result.stderr and result.stderr.count("\n") == 1, result.stderr
 
     refused("of another text or cut", "-f", other, "-c", 64, "--kl-base", saved, "-q")
     refused("of another text or cut", "-f", text, "-c", 64, "--stride", 63, "--kl-base", saved, "-q")

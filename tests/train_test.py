@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -63,6 +64,26 @@ def small(tmp_path):
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps({"messages": [
         {"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": f"{i}{i}"}]}) + "\n" for i in range(200)))
     return tmp_path
+
+
+def test_the_example_on_text(tmp_path):
+    """examples/text as docs/training.md has it, but on the documentation, two steps a stage and a smaller vocabulary."""
+    text = tmp_path / "build" / "text"
+    text.mkdir(parents=True)
+    pages = [path.read_text(encoding="utf-8") for path in sorted((support.ROOT / "docs").glob("*.md"))]
+    (text / "train.jsonl").write_text("".join(json.dumps({"text": page}) + "\n" for page in pages[1:]), encoding="utf-8")
+    (text / "heldout.txt").write_text(pages[0], encoding="utf-8")
+    support.minke("tokenizer", "train", text / "train.jsonl", "--vocab-size", 1024, "--out", text / "base")
+    config = json.loads((support.ROOT / "examples" / "text" / "config.json").read_text()) | {"vocab_size": 1024}
+    (text / "base" / "config.json").write_text(json.dumps(config))
+    recipe = (support.ROOT / "examples" / "text" / "train.toml").read_text(encoding="utf-8")
+    (tmp_path / "train.toml").write_text(re.sub(r"^(warmup_|decay_)steps = .*$", r"\1steps = 1",
+                                                  re.sub(r"^steps = .*$", "steps = 2", recipe, flags=re.MULTILINE), flags=re.MULTILINE))
+    support.minke("train", "train.toml", "-q", cwd=tmp_path)
+    losses = [step["loss"] for step in support.json_lines(text / "run" / "metrics.jsonl")]
+    assert losses[0] == pytest.approx(np.log(1024), abs=0.3) and losses[1] < losses[0] and len(losses) == 6
+    out = support.minke("perplexity", "build/text/run/model", "-f", "build/text/heldout.txt", "-c", 512, "--json", cwd=tmp_path).stdout
+    assert json.loads(out)["rows"][0]["perplexity"] < 1024
 
 
 def write_config(small, out, *, steps=4, extra="", kinds=("pretrain", "sft", "indexer-warmup", "sparse", "distill"), every=3):

@@ -6,10 +6,11 @@ set -eu
 minke=build/release/minke
 mkdir -p build/nano
 rm -rf build/nano/nano-sft build/nano/nano-standard build/nano/nano
-python3 tools/make_nano_data.py "$minke" build/nano/data.jsonl
-sha256sum build/nano/data.jsonl  # models/README.md has it
+python3 tools/make_nano_data.py "$minke" build/nano
+sha256sum build/nano/*.jsonl  # models/README.md has them
 "$minke" train models/recipe/sft.toml
-"$minke" convert build/nano/sft/model build/nano/nano-sft --dtype bf16
+"$minke" train models/recipe/turns.toml
+"$minke" convert build/nano/turns/model build/nano/nano-sft --dtype bf16
 "$minke" rl models/recipe/standard.toml  # from models/nano-sft
 "$minke" convert build/nano/standard/model build/nano/nano-standard --dtype bf16
 "$minke" rl models/recipe/speciale.toml

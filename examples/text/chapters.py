@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
-"""Writes the King James Bible, of Debian's package bible-kjv-text, as text to train on: chapters.py FOLDER
+"""Writes the King James Bible, of Debian's packages bible-kjv and bible-kjv-text, as text to train on.
 
-train.jsonl has a chapter a line, {"text": ...}; heldout.txt has every twentieth chapter, which is not in it.
+FOLDER/train.jsonl has a chapter a line, {"text": ...}; heldout.txt has every twentieth chapter, which is not in it.
 """
 
+import argparse
 import itertools
 import json
 import pathlib
 import re
 import subprocess
-import sys
 
 
 def main():
-    folder = pathlib.Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", metavar="FOLDER", type=pathlib.Path)
+    folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     text = subprocess.run(["bible", "-f", "Gen1:1-Rev22:21"], check=True, capture_output=True, text=True).stdout
     verses = re.findall(r"^(\S+?)(\d+):\d+ (.+)$", text, re.MULTILINE)

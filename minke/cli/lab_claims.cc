@@ -53,7 +53,7 @@ LabClaim Quality(const Json& results) {
   c.measured = fmt::format("accuracy dense {}, sparse {}; loss {:.4f}, {:.4f}", Percent(*dense), Percent(*sparse),
                            *dense_loss, *sparse_loss);
   // Two models that cannot do the task are equal, and say nothing.
-  const bool accurate = *dense >= 10 * kPoint && *sparse >= *dense - 2 * kPoint;
+  const bool accurate = *dense >= 10 * kPoint && *sparse >= *dense - 2 * kPoint - kRounding;
   bool found = false;
   if (indexer && random && window) {
     c.measured += fmt::format("; lookup with the indexer {}, random {}, window {}", Percent(*indexer), Percent(*random),
@@ -98,7 +98,7 @@ LabClaim Scaling(const Json& results) {
   if (const auto rl = NumberAt(results, {"rl", arm_name, "cpu_seconds", "mean"}); rl && before && *before > 0)
     c.measured +=
         fmt::format("; RL took {:.0f} CPU seconds, {:.0f} % of the training before", *rl, 100 * *rl / *before);
-  c.verdict = Judge(gain >= 15 * kPoint && gain > doubt, gain > doubt);
+  c.verdict = Judge(gain >= 15 * kPoint - kRounding && gain > doubt, gain > doubt);
   return c;
 }
 
@@ -129,7 +129,7 @@ LabClaim Relaxing(const Json& results) {
       "to 384 tokens {} for speciale, {} for the start",
       at, Percent(*standard), *short_think, Percent(*speciale), *long_think, ratio, words(after), words(before));
   const bool scales = after && *after && before && !*before;
-  c.verdict = Judge(gain >= 5 * kPoint - kRounding && ratio >= 1.5 && scales, gain > doubt && ratio > 1);
+  c.verdict = Judge(gain >= 5 * kPoint - kRounding && ratio >= 1.5 - kRounding && scales, gain > doubt && ratio > 1);
   return c;
 }
 
