@@ -27,7 +27,7 @@ def test_the_built_in_models_solve_as_many_as_their_readme_says():
     nano, standard, sft = (evaluate("countdown", model=name) for name in ("nano", "nano-standard", "nano-sft"))
     assert nano["problems"] == 400 and nano["split"] == "heldout" and nano["temperature"] == pytest.approx(0.6)
     assert nano["accuracy"] >= 0.92
-    assert standard["accuracy"] == pytest.approx(0.86, abs=0.045)
+    assert standard["accuracy"] == pytest.approx(0.89, abs=0.045)
     assert sft["accuracy"] == pytest.approx(0.80, abs=0.06)
     assert standard["think_tokens"] < sft["think_tokens"]
 
