@@ -130,7 +130,9 @@ Result<ModelPath> FindModel(std::string_view model, const ModelSearch& search) {
                 "get it with \"hf download {}/{}{}\" (Python package huggingface_hub) or give a folder",
                 text, search.hub_cache, hub.revision, hub.org, hub.name, revision);
   }
-  return Fail(Code::kNotFound, "model {} not found: no such folder or file: give a folder, org/name, or \"nano\"",
+  return Fail(Code::kNotFound,
+              "model {} not found: no such folder or file: give a folder, org/name, or a built-in one: nano, nano-sft, "
+              "nano-standard",
               text);
 }
 

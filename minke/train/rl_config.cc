@@ -112,7 +112,7 @@ Result<RlConfig> ReadRlConfig(const std::string& path) {
   root.Number("threads", c.threads, 1, 1024);
   root.Number("steps", c.steps, 1, 1'000'000'000);
   root.Number("questions", c.questions, 1, kMost);
-  root.Number("answers", c.answers, 1, kMost);
+  root.Number("answers", c.answers, 2, kMost);
   root.Number("mini_batches", c.mini_batches, 1, kMost);
   root.Number("micro_tokens", c.micro_tokens, 2, 1 << 18);
   root.Number("max_tokens", c.max_tokens, 1, kMost);

@@ -47,11 +47,11 @@ Result<ResumedRuns> ResumeRuns(Json runs, const RunRecord& now, int64_t step, co
   if (!runs.empty()) {
     const Json& last = runs.back();
     if (last["tokenizer"] != now.tokenizer)
-      return Fail(
-          Code::kCannotResume,
-          "{}: was made with another tokenizer (tokenizer.json or tokenizer_config.json differs); put back that "
-          "one, of which the folder has a copy, or choose another out",
-          folder);
+      return Fail(Code::kCannotResume,
+                  "{}: was made with another tokenizer (tokenizer.json, tokenizer_config.json or chat_template.jinja "
+                  "differs); put back that "
+                  "one, of which the folder has a copy, or choose another out",
+                  folder);
     if (last["kernels"] != now.kernels)
       result.warning = fmt::format(
           "{}: the run used the kernel set {} and goes on with {}: its bytes may differ from those of a run that used "

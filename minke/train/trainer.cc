@@ -229,7 +229,10 @@ Result<int64_t> Run::Resume() {
   if (!has("config") || !has("step") || !has("stage") || !has("cursor") || !state["step"].is_number_integer() ||
       !state["stage"].is_number_integer())
     return Fail(Code::kDamaged, "{}/training.json: holds no state of minke train", *folder);
-  MINKE_TRY(CheckSameRun(state["config"], config_.ToJson(), *folder));
+  Json made_with = state["config"];
+  // Until the first bad line both do the same; that one has just ended the run.
+  if (config_.skip_bad_lines && made_with.is_object()) made_with["skip_bad_lines"] = true;
+  MINKE_TRY(CheckSameRun(made_with, config_.ToJson(), *folder));
   MINKE_ASSIGN(const ResumedRuns resumed, ResumeRuns(state.value("runs", Json()), now, state["step"], *folder));
   runs_ = resumed.runs;
   if (hooks_.on_warning && !resumed.warning.empty()) hooks_.on_warning(resumed.warning);

@@ -273,9 +273,9 @@ TEST_F(Trainer, AnotherConfigurationCannotResume) {
   const auto result = Run(first);
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, Code::kCannotResume) << result.error().message;
-  // Threads and the pace of checkpoints may change.
+  // Threads, the pace of checkpoints, and to skip bad lines from now on may change.
   TrainConfig moved = Config("out");
-  moved.threads = 2, moved.checkpoint_every = 1;
+  moved.threads = 2, moved.checkpoint_every = 1, moved.skip_bad_lines = true;
   EXPECT_TRUE(Run(moved, {}, 2));
 }
 
