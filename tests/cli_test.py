@@ -456,7 +456,7 @@ class Terminal:
 
 
 def test_chat_on_a_terminal():
-    terminal = Terminal("chat", str(support.NANO), "--temp", "0")  # which was trained on second turns too
+    terminal = Terminal("chat", "nano", "--temp", "0")
     terminal.expect("/help lists commands")
     terminal.expect("> ")
     terminal.send("What is 12+8?\x1b[D\x7f9\r")  # one to the left, a correction

@@ -6,7 +6,6 @@ import subprocess
 
 import support
 
-
 MAKEFILE = (support.ROOT / "Makefile").read_text(encoding="utf-8")
 
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes the built-in models again, by the configurations of models/recipe: tools/make_nano.sh, in the root, after
-# `make build`. About 15 minutes on two quiet cores. Reinforcement learning starts from models/nano-sft as it lies
-# there, which is BF16. The same instruction set gives the same bytes: exit 1 if weights differ from those of models/.
+# `make build`. Its parts took about 20 minutes on two busy cores. Reinforcement learning starts from models/nano-sft
+# as it lies there, which is BF16. The same instruction set gives the same bytes: exit 1 if weights differ from those
+# of models/.
 set -eu
 minke=build/release/minke
 mkdir -p build/nano
