@@ -52,15 +52,11 @@ LabClaim Quality(const Json& results) {
   if (!dense || !sparse || !dense_loss || !sparse_loss) return c;
   c.measured = fmt::format("accuracy dense {}, sparse {}; loss {:.4f}, {:.4f}", Percent(*dense), Percent(*sparse),
                            *dense_loss, *sparse_loss);
-  // Two models that cannot do the task are equal, and say nothing.
-  const bool accurate = *dense >= 10 * kPoint && *sparse >= *dense - 2 * kPoint - kRounding;
-  bool found = false;
-  if (indexer && random && window) {
+  if (indexer && random && window)
     c.measured += fmt::format("; lookup with the indexer {}, random {}, window {}", Percent(*indexer), Percent(*random),
                               Percent(*window));
-    found = *indexer >= 0.95 && std::max(*random, *window) <= *indexer - 10 * kPoint;
-  }
-  c.verdict = Judge(accurate && *sparse_loss <= 1.01 * *dense_loss && found, accurate);
+  const bool accurate = LabTargetHolds(results, "sparse_parity");
+  c.verdict = Judge(accurate && *sparse_loss <= 1.01 * *dense_loss && LabTargetHolds(results, "lookup"), accurate);
   return c;
 }
 

@@ -162,4 +162,10 @@ std::vector<LabTarget> JudgeLabTargets(const Json& results) {
           Parity(results), Lookup(results),   OnPolicy(results)};
 }
 
+bool LabTargetHolds(const Json& results, std::string_view key) {
+  const std::vector<LabTarget> targets = JudgeLabTargets(results);
+  const auto found = std::ranges::find(targets, key, &LabTarget::key);
+  return found != targets.end() && found->holds.value_or(false);
+}
+
 }  // namespace minke

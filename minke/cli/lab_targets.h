@@ -34,4 +34,7 @@ struct LabTarget {
 // All of them, in order, from the keys of results.json, those of AddComparisons among them.
 std::vector<LabTarget> JudgeLabTargets(const Json& results);
 
+// Whether the target of that key was measured and holds.
+bool LabTargetHolds(const Json& results, std::string_view key);
+
 }  // namespace minke
