@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "minke/base/page_memory.h"
 #include "minke/base/result.h"
 #include "minke/kernels/kernel_set.h"
 #include "minke/model/model.h"
@@ -42,8 +43,8 @@ class Parameters {
   static Result<std::unique_ptr<Parameters>> Random(const ModelConfig& config, uint64_t seed, double sigma);
 
   std::span<const Parameter> list() const { return list_; }
-  std::span<float> values() { return {values_.get(), static_cast<size_t>(size_)}; }
-  std::span<const float> values() const { return {values_.get(), static_cast<size_t>(size_)}; }
+  std::span<float> values() { return {values_, static_cast<size_t>(size_)}; }
+  std::span<const float> values() const { return {values_, static_cast<size_t>(size_)}; }
   std::span<float> values_of(const Parameter& p) {
     return values().subspan(static_cast<size_t>(p.offset), static_cast<size_t>(p.size));
   }
@@ -55,20 +56,18 @@ class Parameters {
   void Publish();
 
   // Where a weight of model() starts in `values`.
-  int64_t OffsetOf(const void* matrix) const { return static_cast<const float*>(matrix) - values_.get(); }
+  int64_t OffsetOf(const void* matrix) const { return static_cast<const float*>(matrix) - values_; }
   int64_t OffsetOf(const std::vector<float>& vector) const { return vectors_.at(vector.data()); }
 
  private:
   struct Binder;
-  struct Free {
-    void operator()(float* p) const;
-  };
   Parameters() = default;
   static Result<std::unique_ptr<Parameters>> Create(const ModelConfig& config, bool has_mtp, bool own_embedding,
                                                     bool own_head);
 
   std::vector<Parameter> list_;
-  std::unique_ptr<float[], Free> values_;
+  PageMemory memory_;
+  float* values_ = nullptr;  // in memory_
   int64_t size_ = 0;
   std::shared_ptr<const Model> model_;
   std::unordered_map<const float*, int64_t> vectors_;  // of the model's vectors: their offsets
