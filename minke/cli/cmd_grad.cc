@@ -9,6 +9,7 @@
 #include "minke/model/learner.h"
 #include "minke/model/parameters.h"
 #include "minke/tensor/safetensors.h"
+#include "minke/train/finite.h"
 #include "minke/train/grpo.h"
 #include "minke/train/loss.h"
 
@@ -157,6 +158,9 @@ Status Grad(const GradFlags& flags, CliContext& context) {
   const double start = MonotonicSeconds();
   MINKE_ASSIGN(const double loss, ComputeLoss(flags, *learner, *kernels, *threads, prompts));
   const double seconds = MonotonicSeconds() - start;
+  double sum = loss;
+  for (const float value : learner->gradients()) sum += static_cast<double>(value);
+  MINKE_TRY(CheckLoss("grad", loss, sum, *parameters, learner->gradients()));
 
   const float loss_value = static_cast<float>(loss);
   std::vector<TensorToWrite> tensors{{"loss", DType::kF32, {1}, std::as_bytes(std::span(&loss_value, 1))}};

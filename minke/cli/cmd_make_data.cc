@@ -45,9 +45,12 @@ Status MakeData(const MakeDataFlags& flags, CliContext& context) {
     MINKE_TRY(write_all([&](std::string_view line) { return context.out.Write(line); }));
     return context.out.Flush();
   }
-  return WriteFileAtomic(flags.out, [&](const AppendFn& append) {
+  MINKE_TRY(WriteFileAtomic(flags.out, [&](const AppendFn& append) {
     return write_all([&](std::string_view line) { return append(std::as_bytes(std::span(line))); });
-  });
+  }));
+  progress.Clear();
+  context.Note(fmt::format("{} lines: {}", flags.count, flags.out));
+  return {};
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // minke train: the stages of a configuration file, from random weights or a model to a model.
 #include <cmath>
+#include <limits>
 #include <map>
 #include <utility>
 
@@ -29,7 +30,7 @@ Status Run(const TrainFlags& flags, CliContext& context) {
   }
   const SignalGuard signals;
   Progress progress("training", "tokens", !context.quiet);
-  double tokens = 0, seconds = 0, last_loss = 0;
+  double tokens = 0, seconds = 0, last_loss = std::numeric_limits<double>::quiet_NaN();
   int64_t steps = 0;
   TrainHooks hooks;
   std::map<const StageConfig*, DataCounts> data;  // what each stage has left out
@@ -69,12 +70,15 @@ Status Run(const TrainFlags& flags, CliContext& context) {
     return context.out.WriteLine(DumpJson(Json{{"version", 1},
                                                {"steps", result.steps},
                                                {"resumed_at", result.resumed_at},
-                                               {"tokens", tokens},
+                                               {"tokens", tokens},  // since then
                                                {"seconds", seconds},
                                                {"loss", std::isfinite(last_loss) ? Json(last_loss) : Json()},
                                                {"model", config.out + "/model"}}));
-  return context.out.WriteLine(
-      fmt::format("{} steps, {:.0f} tokens in {:.1f} s: {}/model", result.steps, tokens, seconds, config.out));
+  const std::string model = config.out + "/model";
+  if (steps == 0) return context.out.WriteLine(fmt::format("all {} steps were done: {}", result.steps, model));
+  const std::string done = result.resumed_at > 0 ? fmt::format("{} steps, now {}", result.steps, steps)
+                                                 : fmt::format("{} steps", result.steps);
+  return context.out.WriteLine(fmt::format("{}: {:.0f} tokens in {:.1f} s: {}", done, tokens, seconds, model));
 }
 
 }  // namespace

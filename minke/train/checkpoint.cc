@@ -14,6 +14,7 @@
 
 #include "minke/base/file.h"
 #include "minke/tensor/safetensors.h"
+#include "minke/train/finite.h"
 
 namespace minke {
 namespace {
@@ -66,11 +67,13 @@ Status WriteModelFiles(const fs::path& folder, Parameters& parameters, ModelFile
   return WriteText(folder / "config.json", DumpJson(files.config) + "\n");
 }
 
+std::string PartialName(const fs::path& folder) { return folder.string() + ".partial"; }
+
 // Makes `folder` anew, whole or not at all: `fill` writes into a folder beside it.
 template <class F>
 Status MakeFolder(const fs::path& folder, F&& fill) {
   std::error_code error;
-  const fs::path partial = folder.string() + ".partial";
+  const fs::path partial = PartialName(folder);
   fs::remove_all(partial, error);
   fs::create_directories(partial, error);
   if (error) return Fail(Code::kFailed, "{}: cannot be made: {}", partial.string(), error.message());
@@ -86,16 +89,23 @@ Status MakeFolder(const fs::path& folder, F&& fill) {
   return {};
 }
 
-// Whole checkpoints of a run, oldest first.
-std::vector<fs::path> Checkpoints(const fs::path& run) {
-  std::vector<fs::path> found;
+// Checkpoints of a run: whole ones, oldest first, and those that were being made or removed.
+struct Found {
+  std::vector<fs::path> whole, partial;
+};
+Found FindCheckpoints(const fs::path& run) {
+  Found found;
   std::error_code error;
   for (fs::directory_iterator it(run, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
-    if (name.starts_with("step-") && !name.ends_with(".partial") && fs::exists(it->path() / "training.json", error))
-      found.push_back(it->path());
+    if (!name.starts_with("step-")) continue;
+    if (name.ends_with(".partial")) {
+      found.partial.push_back(it->path());
+    } else if (fs::exists(it->path() / "training.json", error)) {
+      found.whole.push_back(it->path());
+    }
   }
-  std::ranges::sort(found);
+  std::ranges::sort(found.whole);
   return found;
 }
 
@@ -149,11 +159,7 @@ Status CheckSameRun(const Json& found, const Json& wanted, const std::string& fo
 Status SaveTraining(const std::string& run, int64_t step, Parameters& parameters, AdamW& optimizer,
                     const ModelFiles& files, const Json& state) {
   const fs::path folder = fs::path(run) / StepName(step);
-  if (const std::string broken = BrokenTensor(parameters, parameters.values()); !broken.empty())
-    return Fail(
-        Code::kFailed,
-        "step {}: {} holds weights that are not finite, and no checkpoint is written; the last one is as it was", step,
-        broken);
+  MINKE_TRY(CheckWeights(fmt::format("step {}", step), parameters));
   const auto fill = [&](const fs::path& partial) -> Status {
     MINKE_TRY(WriteModelFiles(partial, parameters, files));
     const auto size = std::ssize(optimizer.mean());
@@ -169,9 +175,7 @@ Status SaveTraining(const std::string& run, int64_t step, Parameters& parameters
     return WriteText(partial / "training.json", DumpJson(json) + "\n");
   };
   MINKE_TRY(MakeFolder(folder, fill));
-  std::error_code error;
-  auto found = Checkpoints(run);
-  for (size_t i = 0; i + kKept < found.size(); ++i) fs::remove_all(found[i], error);
+  RemoveOldTraining(run);
   return {};
 }
 
@@ -180,19 +184,34 @@ Status SaveModel(const std::string& folder, Parameters& parameters, const ModelF
 }
 
 std::optional<std::string> LatestTraining(const std::string& run) {
-  const auto found = Checkpoints(run);
+  const auto found = FindCheckpoints(run).whole;
   if (found.empty()) return std::nullopt;
   return found.back().string();
 }
 
-Result<Json> LoadTraining(const std::string& folder, Parameters& parameters, AdamW& optimizer) {
-  const fs::path path = folder, json_path = path / "training.json";
-  MINKE_ASSIGN(const std::string text, ReadFile(json_path.string(), kMostStateBytes));
-  MINKE_ASSIGN(Json json, ParseJson(text, json_path.string()));
+void RemoveOldTraining(const std::string& run) {
+  const Found found = FindCheckpoints(run);
+  std::error_code error;
+  for (const fs::path& folder : found.partial) fs::remove_all(folder, error);
+  for (size_t i = 0; i + kKept < found.whole.size(); ++i) {
+    fs::rename(found.whole[i], PartialName(found.whole[i]), error);  // whole or not there, however this ends
+    fs::remove_all(PartialName(found.whole[i]), error);
+  }
+}
+
+namespace {
+
+Result<Json> ReadTrainingJson(const fs::path& path) {
+  MINKE_ASSIGN(const std::string text, ReadFile(path.string(), kMostStateBytes));
+  MINKE_ASSIGN(Json json, ParseJson(text, path.string()));
   const auto steps = json.is_object() ? json.find("optimizer_steps") : json.end();
   if (steps == json.end() || !steps->is_object() || !json.contains("state") || json["version"] != 1 ||
       !(*steps)["model"].is_number_integer() || !(*steps)["indexer"].is_number_integer())
-    return Fail(Code::kDamaged, "{}: is no state of a training run of this version", json_path.string());
+    return Fail(Code::kDamaged, "{}: is no state of a training run of this version", path.string());
+  return json;
+}
+
+Status LoadTensors(const fs::path& path, Parameters& parameters, AdamW& optimizer) {
   MINKE_ASSIGN(const auto model, OpenSafetensors((path / "model.safetensors").string()));
   for (const Parameter& p : parameters.list())
     MINKE_TRY(CopyTensor(*model, p.name, p.shape, parameters.values_of(p), path / "model.safetensors"));
@@ -200,9 +219,29 @@ Result<Json> LoadTraining(const std::string& folder, Parameters& parameters, Ada
   const std::vector<int64_t> shape = {std::ssize(optimizer.mean())};
   MINKE_TRY(CopyTensor(*moments, "mean", shape, optimizer.mean(), path / "training.safetensors"));
   MINKE_TRY(CopyTensor(*moments, "square", shape, optimizer.square(), path / "training.safetensors"));
-  optimizer.steps = {(*steps)["model"], (*steps)["indexer"]};
+  return {};
+}
+
+// An error of reading a checkpoint, with what the user can do about it.
+tl::unexpected<Error> Unreadable(const fs::path& folder, const Error& error) {
+  const bool first = FindCheckpoints(folder.parent_path()).whole.size() < 2;
+  return Fail(error.code, "{}; remove {} to {}", error.message, folder.string(),
+              first ? "begin anew" : "go on from the checkpoint before it");
+}
+
+}  // namespace
+
+Result<Json> LoadTraining(const std::string& folder, Parameters& parameters, AdamW& optimizer,
+                          const std::function<Status(const Json& state)>& check) {
+  auto json = ReadTrainingJson(fs::path(folder) / "training.json");
+  if (!json) return Unreadable(folder, json.error());
+  MINKE_TRY(check((*json)["state"]));
+  if (const Status loaded = LoadTensors(folder, parameters, optimizer); !loaded)
+    return Unreadable(folder, loaded.error());
+  Json& steps = (*json)["optimizer_steps"];
+  optimizer.steps = {steps["model"], steps["indexer"]};
   parameters.Publish();
-  return json["state"];
+  return (*json)["state"];
 }
 
 }  // namespace minke

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -29,6 +30,8 @@ Status SaveModel(const std::string& folder, Parameters& parameters, const ModelF
 
 // The last whole RUN/step-N; empty when there is none.
 std::optional<std::string> LatestTraining(const std::string& run);
+// Removes what killed runs left: parts of checkpoints, and whole ones beyond those that are kept.
+void RemoveOldTraining(const std::string& run);
 // kCannotResume with the key unless both configurations are equal.
 Status CheckSameRun(const Json& found, const Json& wanted, const std::string& folder);
 
@@ -48,7 +51,9 @@ class RunLock {
   int fd_;
 };
 
-// Fills parameters and optimiser and returns the caller's state. Errors: kDamaged, kCannotResume with file and tensor.
-Result<Json> LoadTraining(const std::string& folder, Parameters& parameters, AdamW& optimizer);
+// Fills parameters and optimiser and returns the caller's state. `check` sees that before anything is filled, and its
+// error is the result. Errors: kDamaged with file and tensor, and what to do.
+Result<Json> LoadTraining(const std::string& folder, Parameters& parameters, AdamW& optimizer,
+                          const std::function<Status(const Json& state)>& check);
 
 }  // namespace minke

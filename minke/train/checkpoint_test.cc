@@ -43,7 +43,7 @@ TEST_F(TrainingCheckpoint, BringsBackEveryNumber) {
   EXPECT_EQ(LatestTraining(Path("run")), Path("run/step-00000007"));
   const auto other = std::move(*Parameters::Random(config_, 99, 0.5));
   AdamW optimizer(*other, TestKernels(), pool_, {});
-  const auto state = LoadTraining(Path("run/step-00000007"), *other, optimizer);
+  const auto state = LoadTraining(Path("run/step-00000007"), *other, optimizer, [](const Json&) { return Status(); });
   ASSERT_TRUE(state) << state.error().message;
   EXPECT_EQ(*state, Json({{"at", 7}}));
   EXPECT_TRUE(std::ranges::equal(other->values(), parameters_->values()));
@@ -81,6 +81,36 @@ TEST_F(TrainingCheckpoint, TwoAreKeptAndOnlyWholeOnesCount) {
   Write("run/step-00000011.partial/training.json", "{}");
   fs::create_directories(Path("run/step-00000012"));  // not ours: no training.json
   EXPECT_EQ(LatestTraining(Path("run")), Path("run/step-00000010"));
+  // What a kill leaves between the name of a new one and the end of an old one.
+  fs::copy(Path("run/step-00000003"), Path("run/step-00000001"));
+  RemoveOldTraining(Path("run"));
+  EXPECT_EQ(Saved(), (std::vector<std::string>{"step-00000003", "step-00000010", "step-00000012"}));
+}
+
+TEST_F(TrainingCheckpoint, AnotherRunsIsRefusedBeforeAnythingIsFilled) {
+  ASSERT_TRUE(Save(7));
+  const auto other = std::move(*Parameters::Random(config_, 99, 0.5));
+  const std::vector<float> before(other->values().begin(), other->values().end());
+  AdamW optimizer(*other, TestKernels(), pool_, {});
+  const auto refuse = [](const Json& state) -> Status {
+    return Fail(Code::kCannotResume, "at {}", state["at"].get<int>());
+  };
+  const auto state = LoadTraining(Path("run/step-00000007"), *other, optimizer, refuse);
+  ASSERT_FALSE(state);
+  EXPECT_EQ(state.error().message, "at 7");
+  EXPECT_TRUE(std::ranges::equal(other->values(), before));
+}
+
+TEST_F(TrainingCheckpoint, ADamagedOneSaysWhatToRemove) {
+  ASSERT_TRUE(Save(6));
+  const auto message = [&](const std::string& folder) {
+    std::ofstream(folder + "/training.json") << "{";
+    return LoadTraining(folder, *parameters_, optimizer_, [](const Json&) { return Status(); }).error().message;
+  };
+  const std::string only = Path("run/step-00000006"), last = Path("run/step-00000007");
+  EXPECT_TRUE(message(only).ends_with("; remove " + only + " to begin anew")) << message(only);
+  ASSERT_TRUE(Save(7));
+  EXPECT_TRUE(message(last).ends_with("; remove " + last + " to go on from the checkpoint before it"));
 }
 
 TEST_F(TrainingCheckpoint, HoldsNoWeightThatIsNotFinite) {
@@ -125,7 +155,7 @@ TEST_F(TrainingCheckpoint, DamageIsNamedNeverACrash) {
   const std::string folder = Path("run/step-00000007"), json = folder + "/training.json";
   const auto load = [&] {
     AdamW optimizer(*parameters_, TestKernels(), pool_, {});
-    const auto state = LoadTraining(folder, *parameters_, optimizer);
+    const auto state = LoadTraining(folder, *parameters_, optimizer, [](const Json&) { return Status(); });
     return state ? std::string("loaded") : fmt::format("{}: {}", ExitCode(state.error().code), state.error().message);
   };
   const auto with = [&](const std::string& file, auto&& change, const char* message) {

@@ -28,6 +28,7 @@ struct ConfigNode {
   std::vector<ConfigNode> items;  // of a list or a section
   bool used = false;
   std::vector<std::string> asked;  // of a section: the keys that are known
+  bool wrong = false;              // of a section: a value could not be taken, so what it means is not known
 
   ConfigNode* Member(std::string_view name) {
     for (ConfigNode& item : items)
@@ -183,15 +184,18 @@ ConfigNode* ConfigSection::Find(std::string_view key) {
 }
 
 void ConfigSection::Wrong(const ConfigNode& node, std::string_view key, std::string_view expected) {
+  if (node_) node_->wrong = true;
   reading_->Add(node.line, fmt::format("{} is {}, expected {}", Path(key), Describe(node), expected));
 }
 
 void ConfigSection::Need(std::string_view key) {
   if (Has(key)) return;
+  if (node_) node_->wrong = true;
   reading_->Add(node_ ? node_->line : 0, fmt::format("{} is missing", Path(key)));
 }
 
 void ConfigSection::Refuse(std::string_view key, std::string_view why) {
+  if (node_ && node_->wrong) return;
   const ConfigNode* found = node_ ? node_->Member(key) : nullptr;
   reading_->Add(found ? found->line : 0, fmt::format("{}: {}", Path(key), why));
 }

@@ -46,7 +46,8 @@ class ConfigSection {
   ConfigSection Section(std::string_view key);                // [this.key]; absent: one without keys
   std::vector<ConfigSection> Sections(std::string_view key);  // [[this.key]], in the file's order
 
-  // For what only the caller can see, such as two keys that exclude each other: an error at the line of `key`.
+  // For what only the caller can see, such as two keys that exclude each other: an error at the line of `key`. Says
+  // nothing where another value of the section is missing or wrong, since it may only follow from that.
   void Refuse(std::string_view key, std::string_view why);
 
  private:

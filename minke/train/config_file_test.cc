@@ -77,7 +77,7 @@ TEST(ConfigFile, NamesEveryUnknownKeyWithItsLineAndTheNearest) {
 }
 
 TEST(ConfigFile, SaysWhatWasFoundAndWhatIsExpected) {
-  ConfigFile file = Parsed("a = \"x\"\nb = 1.5\nc = 99\nd = nan\ne = \"green\"\nf = [1, true]\ng = 1\nh = 3\n");
+  ConfigFile file = Parsed("a = \"x\"\nb = 1.5\nc = 99\nd = nan\ne = \"green\"\nf = [1, true]\ng = 1\nh = 3\nj = 1\n");
   int64_t whole = 5;
   double number = 6;
   std::string text = "7";
@@ -91,8 +91,8 @@ TEST(ConfigFile, SaysWhatWasFoundAndWhatIsExpected) {
   root.Numbers("f", list, 0, 9);
   root.Section("g");
   root.Number("h", number, 0.0, 9.0);
-  root.Refuse("h", "needs a");
   root.Need("i");
+  root.Refuse("h", "needs a");  // which could not be read
   const std::string found = Message(file.Finish());
   for (const char* part :
        {"c.toml:1: a is \"x\", expected true or false", "c.toml:2: b is 1.5, expected a whole number of at least 0",
@@ -101,9 +101,19 @@ TEST(ConfigFile, SaysWhatWasFoundAndWhatIsExpected) {
         "c.toml:6: f[1] is true, expected a whole number from 0 to 9", "c.toml:7: g is 1, expected a section [g]",
         "c.toml: i is missing", "and 1 more"})
     EXPECT_NE(found.find(part), std::string::npos) << part << "\n" << found;
+  EXPECT_EQ(found.find("needs a"), std::string::npos) << found;
   EXPECT_EQ(whole, 5);  // wrong values change nothing
   EXPECT_EQ(list, std::vector<int64_t>{8});
   EXPECT_EQ(found.find('\n'), std::string::npos);
+}
+
+TEST(ConfigFile, ValuesThatDoNotGoTogetherAreRefusedAtTheirLine) {
+  ConfigFile file = Parsed("a = 1\nb = 2\n");
+  int64_t number = 0;
+  ConfigSection root = file.root();
+  for (const char* key : {"a", "b"}) root.Number(key, number, 0, 9);
+  root.Refuse("b", "more than a");
+  EXPECT_EQ(Message(file.Finish()), "c.toml:2: b: more than a");
 }
 
 TEST(ConfigFile, RefusesWhatIsNoToml) {

@@ -56,13 +56,6 @@ void AdamW::Update(std::span<const float> gradients, const Norms& norms, const R
   parameters_.Publish();
 }
 
-std::string BrokenTensor(const Parameters& parameters, std::span<const float> values) {
-  for (const Parameter& p : parameters.list())
-    for (int64_t i = 0; i < p.size; ++i)
-      if (!std::isfinite(values[static_cast<size_t>(p.offset + i)])) return p.name;
-  return {};
-}
-
 void UpdateRouterBias(Parameters& parameters, TensorView<const int64_t, 2> loads, float speed) {
   // The list has the layers in order, and in each MoE layer of noaux_tc one bias; loads of other layers are zero.
   for (const Parameter& p : parameters.list()) {

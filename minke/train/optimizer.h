@@ -34,7 +34,7 @@ class AdamW {
   struct Norms {
     double model = 0, indexer = 0;  // of the gradient, before the clip
   };
-  // Norms of the groups' gradients. Not finite: something is NaN, see BrokenTensor.
+  // Norms of the groups' gradients. Not finite: see finite.h.
   Norms NormsOf(std::span<const float> gradients) const;
   // Changes the parameters and publishes them.
   void Update(std::span<const float> gradients, const Norms& norms, const Rates& rates);
@@ -54,9 +54,6 @@ class AdamW {
   const AdamWOptions options_;
   std::vector<float> mean_, square_;
 };
-
-// The first tensor that is not finite among `values`, gradients or weights in the layout of Parameters::values, or "".
-std::string BrokenTensor(const Parameters& parameters, std::span<const float> values);
 
 // e_score_correction_bias of every layer += speed * sign(mean load - load), for loads counted over the step's tokens
 // [layers, n_routed_experts] (V3 report 2.1.2). Publishes.

@@ -73,13 +73,11 @@ TEST_F(Optimizer, IsAdamWWithDecayOnMatricesAndAClipForEachGroup) {
   EXPECT_TRUE(std::ranges::equal(SeenByModel(*parameters)->values(), parameters->values())) << "not published";
 }
 
-TEST_F(Optimizer, TheBrokenTensorIsNamed) {
+TEST_F(Optimizer, AGradientThatIsNotFiniteHasNoFiniteNorm) {
   const auto parameters = NewModel();
   std::vector<float> g = Gradients(*parameters, 0, 1);
-  EXPECT_EQ(BrokenTensor(*parameters, g), "");
   const Parameter& p = parameters->list()[7];
   g[static_cast<size_t>(p.offset + p.size - 1)] = std::numeric_limits<float>::infinity();
-  EXPECT_EQ(BrokenTensor(*parameters, g), p.name);
   ThreadPool pool(1);
   EXPECT_FALSE(std::isfinite(AdamW(*parameters, TestKernels(), pool, {}).NormsOf(g).model));
 }

@@ -6,6 +6,7 @@
 #include "minke/engine/engine.h"
 #include "minke/train/checkpoint.h"
 #include "minke/train/episode.h"
+#include "minke/train/finite.h"
 #include "minke/train/metrics.h"
 #include "minke/train/rl_updater.h"
 #include "minke/train/run_record.h"
@@ -88,12 +89,16 @@ Result<int64_t> Rl::Resume() {
   }
   MINKE_ASSIGN(const RunRecord now, RunRecord::Of(files_, kernels_, pool_.num_threads()));
   ResumedRuns resumed;
+  RemoveOldTraining(config_.out);
   if (const auto folder = LatestTraining(config_.out)) {
-    MINKE_ASSIGN(const Json state, LoadTraining(*folder, parameters_, updater_->optimizer()));
-    if (!state.is_object() || !state.contains("rl") || !state.contains("step") || !state["step"].is_number_integer() ||
-        !state.contains("reference_step") || !state["reference_step"].is_number_integer())
-      return Fail(Code::kDamaged, "{}/training.json: holds no state of minke rl", *folder);
-    MINKE_TRY(CheckSameRun(state["rl"], config_.ToJson(), *folder));
+    const auto is_this_run = [&](const Json& state) -> Status {
+      if (!state.is_object() || !state.contains("rl") || !state.contains("step") ||
+          !state["step"].is_number_integer() || !state.contains("reference_step") ||
+          !state["reference_step"].is_number_integer())
+        return Fail(Code::kDamaged, "{}/training.json: holds no state of minke rl", *folder);
+      return CheckSameRun(state["rl"], config_.ToJson(), *folder);
+    };
+    MINKE_ASSIGN(const Json state, LoadTraining(*folder, parameters_, updater_->optimizer(), is_this_run));
     step = saved_step_ = state["step"];
     MINKE_ASSIGN(resumed, ResumeRuns(state.value("runs", Json()), now, step, *folder));
     reference_step_ = saved_reference_step_ = state["reference_step"];
@@ -159,6 +164,7 @@ Result<RlResult> Rl::All() {
   MINKE_TRY(Open());
   RlResult result;
   MINKE_ASSIGN(result.resumed_at, Resume());
+  MINKE_TRY(CheckWeights(config_.out, parameters_));
   MINKE_ASSIGN(MetricsWriter metrics,
                MetricsWriter::Open(config_.out + "/metrics.jsonl", result.resumed_at > 0 ? result.resumed_at : -1));
   int64_t step = result.resumed_at;

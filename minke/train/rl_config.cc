@@ -141,11 +141,11 @@ Result<RlConfig> ReadRlConfig(const std::string& path) {
 
   ReadOptimizer(root.Section("optimizer"), c.adamw);
   const auto sections = root.Sections("task");
-  if (sections.empty()) root.Refuse("steps", "the run has no [[task]]");
+  if (sections.empty()) root.Refuse("task", "the run has no [[task]]");
   for (const ConfigSection& section : sections) ReadTask(section, c.tasks.emplace_back());
   double shares = 0;
   for (const RlTask& task : c.tasks) shares += task.share;
-  if (!sections.empty() && shares <= 0) root.Refuse("steps", "no task has a share of the questions");
+  if (!sections.empty() && shares <= 0) root.Refuse("task", "none has a share of the questions");
   if (c.questions % c.mini_batches != 0) root.Refuse("mini_batches", "does not divide questions");
   MINKE_TRY(file.Finish());
   return c;

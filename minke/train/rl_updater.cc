@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "minke/train/finite.h"
 #include "minke/train/schedule.h"
 
 namespace minke {
@@ -196,13 +197,8 @@ Status RlUpdater::Update(std::span<Episode* const> episodes, bool stale, double 
       });
   MINKE_TRY(done);
   const AdamW::Norms norms = optimizer_.NormsOf(learner_->gradients());
-  if (!std::isfinite(sum.loss + norms.model + norms.indexer)) {
-    const std::string tensor = BrokenTensor(parameters_, learner_->gradients());
-    return Fail(Code::kFailed,
-                "step {}: the loss ({}) or a gradient is not finite, first in {}; the last checkpoint is as it was: "
-                "lower the learning rate",
-                report.step, sum.loss, tensor.empty() ? "no gradient" : tensor);
-  }
+  MINKE_TRY(CheckLoss(fmt::format("step {}", report.step), sum.loss, sum.loss + norms.model + norms.indexer,
+                      parameters_, learner_->gradients()));
   AdamW::Rates rates;
   rates.mtp = false;
   rates.model = rate;

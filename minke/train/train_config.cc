@@ -103,12 +103,11 @@ Result<TrainConfig> ReadTrainConfig(const std::string& path) {
   root.Flag("cut_long", config.cut_long);
   root.Flag("shuffle", config.shuffle);
   if (config.model.empty() == config.init.empty())
-    root.Refuse("out",
-                "the run needs one of `model` (weights to start from) and `init` (a config.json for random ones)");
+    root.Refuse("model", "give either it (weights to start from) or init (a config.json for random ones)");
 
   ReadOptimizer(root.Section("optimizer"), config.adamw);
   const auto sections = root.Sections("stage");
-  if (sections.empty()) root.Refuse("out", "the run has no [[stage]]");
+  if (sections.empty()) root.Refuse("stage", "the run has no [[stage]]");
   for (const ConfigSection& section : sections) ReadStage(section, config.stages.emplace_back());
   MINKE_TRY(file.Finish());
   return config;

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <limits>
 
+#include "minke/base/check.h"
 #include "minke/model/learner.h"
 #include "minke/train/checkpoint.h"
+#include "minke/train/finite.h"
 #include "minke/train/loss.h"
 #include "minke/train/metrics.h"
 #include "minke/train/run_record.h"
@@ -64,13 +66,15 @@ class StageRun {
         kernels_(kernels),
         pool_(pool) {}
 
+  // The data of the next step. After an error the stream stands where it stood before.
+  Status ReadBatch();
+  // A step on it.
   Status Step(int64_t step, StepReport& report);
   Dataset& data() { return data_; }
 
  private:
-  Status ReadBatch();
+  Status ReadSequences();
   void RunMicroBatch(MicroBatch& batch, StepReport& report);
-  Status CheckFinite(const StepReport& report, const AdamW::Norms& norms);
 
   const StageConfig& stage_;
   Parameters& parameters_;
@@ -83,9 +87,7 @@ class StageRun {
   int64_t rows_ = 0, targets_ = 0, mtp_targets_ = 0;
 };
 
-Status StageRun::ReadBatch() {
-  batches_.clear();
-  rows_ = targets_ = mtp_targets_ = 0;
+Status StageRun::ReadSequences() {
   const int64_t sequences = std::max<int64_t>(1, stage_.batch_tokens / stage_.sequence_tokens);
   const int64_t in_one = std::max<int64_t>(1, stage_.micro_tokens / stage_.sequence_tokens);
   Sequence sequence;
@@ -93,6 +95,17 @@ Status StageRun::ReadBatch() {
     if (i % in_one == 0) batches_.emplace_back();
     MINKE_TRY(data_.Next(stage_.sequence_tokens, sequence));
     batches_.back().Add(sequence);
+  }
+  return {};
+}
+
+Status StageRun::ReadBatch() {
+  batches_.clear();
+  rows_ = targets_ = mtp_targets_ = 0;
+  const DataCursor before = data_.cursor();
+  if (Status read = ReadSequences(); !read) {
+    MINKE_CHECK(data_.Restore(before));
+    return read;
   }
   for (MicroBatch& batch : batches_) {
     batch.Prepare();
@@ -130,26 +143,15 @@ void StageRun::RunMicroBatch(MicroBatch& batch, StepReport& report) {
   report.balance += losses.balance * share;
 }
 
-Status StageRun::CheckFinite(const StepReport& report, const AdamW::Norms& norms) {
-  const double sum = report.loss + report.mtp_loss + report.indexer_kl + norms.model + norms.indexer;
-  if (std::isfinite(sum)) return {};
-  const std::string tensor = BrokenTensor(parameters_, learner_->gradients());
-  return Fail(
-      Code::kFailed,
-      "step {}: the loss ({}) or a gradient is not finite, first in {}; the last checkpoint is as it was: lower "
-      "the learning rate, or look at the data",
-      report.step, report.loss, tensor.empty() ? "no gradient" : tensor);
-}
-
 // `step` counts from 0 in the stage.
 Status StageRun::Step(int64_t step, StepReport& report) {
-  const double start = WallSeconds(), cpu_start = CpuSeconds();
-  MINKE_TRY(ReadBatch());
   learner_->ClearGradients();
   learner_->ClearExpertLoads();
   for (MicroBatch& batch : batches_) RunMicroBatch(batch, report);
   const AdamW::Norms norms = optimizer_.NormsOf(learner_->gradients());
-  MINKE_TRY(CheckFinite(report, norms));
+  MINKE_TRY(CheckLoss(fmt::format("step {}", report.step), report.loss,
+                      report.loss + report.mtp_loss + report.indexer_kl + norms.model + norms.indexer, parameters_,
+                      learner_->gradients()));
   const auto rate = [&](double peak) {
     const double end = stage_.lr > 0 ? peak * stage_.lr_end / stage_.lr : peak;
     return Schedule{peak, end, stage_.warmup_steps, stage_.decay_steps, stage_.steps}.At(step);
@@ -177,7 +179,6 @@ Status StageRun::Step(int64_t step, StepReport& report) {
       report.expert_imbalance =
           std::max(report.expert_imbalance, static_cast<double>(most * std::ssize(load)) / static_cast<double>(sum));
   }
-  report.seconds = WallSeconds() - start, report.cpu_seconds = CpuSeconds() - cpu_start;
   return {};
 }
 
@@ -218,21 +219,24 @@ class Run {
 // Steps that are done.
 Result<int64_t> Run::Resume() {
   MINKE_ASSIGN(const RunRecord now, RunRecord::Of(files_, kernels_, pool_.num_threads()));
+  RemoveOldTraining(config_.out);
   const auto folder = LatestTraining(config_.out);
   if (!folder) {
     MINKE_ASSIGN(const ResumedRuns resumed, ResumeRuns(nullptr, now, 0, config_.out));
     runs_ = resumed.runs;
     return 0;
   }
-  MINKE_ASSIGN(const Json state, LoadTraining(*folder, parameters_, optimizer_));
-  const auto has = [&](const char* key) { return state.is_object() && state.contains(key); };
-  if (!has("config") || !has("step") || !has("stage") || !has("cursor") || !state["step"].is_number_integer() ||
-      !state["stage"].is_number_integer())
-    return Fail(Code::kDamaged, "{}/training.json: holds no state of minke train", *folder);
-  Json made_with = state["config"];
-  // Until the first bad line both do the same; that one has just ended the run.
-  if (config_.skip_bad_lines && made_with.is_object()) made_with["skip_bad_lines"] = true;
-  MINKE_TRY(CheckSameRun(made_with, config_.ToJson(), *folder));
+  const auto is_this_run = [&](const Json& state) -> Status {
+    const auto has = [&](const char* key) { return state.is_object() && state.contains(key); };
+    if (!has("config") || !has("step") || !has("stage") || !has("cursor") || !state["step"].is_number_integer() ||
+        !state["stage"].is_number_integer())
+      return Fail(Code::kDamaged, "{}/training.json: holds no state of minke train", *folder);
+    Json made_with = state["config"];
+    // Until the first bad line both do the same; that one has just ended the run.
+    if (config_.skip_bad_lines && made_with.is_object()) made_with["skip_bad_lines"] = true;
+    return CheckSameRun(made_with, config_.ToJson(), *folder);
+  };
+  MINKE_ASSIGN(const Json state, LoadTraining(*folder, parameters_, optimizer_, is_this_run));
   MINKE_ASSIGN(const ResumedRuns resumed, ResumeRuns(state.value("runs", Json()), now, state["step"], *folder));
   runs_ = resumed.runs;
   if (hooks_.on_warning && !resumed.warning.empty()) hooks_.on_warning(resumed.warning);
@@ -298,9 +302,10 @@ Result<TrainResult> Run::All() {
   MINKE_ASSIGN(const RunLock lock, RunLock::Take(config_.out));
   TrainResult result;
   MINKE_ASSIGN(result.resumed_at, Resume());
+  MINKE_TRY(CheckWeights(config_.out, parameters_));
   MINKE_ASSIGN(MetricsWriter metrics,
                MetricsWriter::Open(config_.out + "/metrics.jsonl", result.resumed_at > 0 ? result.resumed_at : -1));
-  int64_t step = 0;  // of the run
+  int64_t step = 0, saved = result.resumed_at;  // of the run
   for (size_t index = 0; index < config_.stages.size(); ++index) {
     const StageConfig& stage = config_.stages[index];
     const int64_t first = step, end = step + stage.steps;
@@ -309,12 +314,21 @@ Result<TrainResult> Run::All() {
     MINKE_ASSIGN(const auto run, BeginStage(index));
     while (step < end) {
       StepReport report{.stage = &stage, .step = step + 1, .total_steps = config_.total_steps()};
+      const double start = WallSeconds(), cpu_start = CpuSeconds();
+      if (Status read = run->ReadBatch(); !read) {  // the weights are whole
+        if (step > saved) MINKE_TRY(Save(step, index, *run));
+        return Fail(read.error());
+      }
       MINKE_TRY(run->Step(step - first, report));
+      report.seconds = WallSeconds() - start, report.cpu_seconds = CpuSeconds() - cpu_start;
       ++step;
       MINKE_TRY(WriteMetrics(metrics, report));
       if (hooks_.on_step) hooks_.on_step(report);
       const bool stop = hooks_.should_stop && hooks_.should_stop();
-      if (stop || step == end || step % config_.checkpoint_every == 0) MINKE_TRY(Save(step, index, *run));
+      if (stop || step == end || step % config_.checkpoint_every == 0) {
+        MINKE_TRY(Save(step, index, *run));
+        saved = step;
+      }
       if (stop && step < config_.total_steps()) {
         result.steps = step;
         return result;
