@@ -103,7 +103,7 @@ Result<TrainConfig> ReadTrainConfig(const std::string& path) {
   root.Flag("cut_long", config.cut_long);
   root.Flag("shuffle", config.shuffle);
   if (config.model.empty() == config.init.empty())
-    root.Refuse("model", "give either it (weights to start from) or init (a config.json for random ones)");
+    root.Refuse("model", "the run needs either it (weights to start from) or `init` (a config.json for random ones)");
 
   ReadOptimizer(root.Section("optimizer"), config.adamw);
   const auto sections = root.Sections("stage");
