@@ -298,6 +298,7 @@ void RegisterAll(const KernelSet& set) {
     Row(s, 7168, 4, [&](float* x, float*) { set.quantize_x(x, 7168, codes.data()); });
   });
   add("index_scores/64x128/65536", [&](benchmark::State& s) { IndexScores(s, set, 64, 65536); });
+  add("index_scores/4x128/512", [&](benchmark::State& s) { IndexScores(s, set, 4, 512); });
   add("index_scores_e4m3/64x128/65536", [&](benchmark::State& s) { IndexScoresE4M3(s, set, 64, 65536); });
   add("top_k/2048_of_65536", [&](benchmark::State& s) { TopK(s, set, 65536); });
   for (const auto& [name, format] : {std::pair{"f32", RowFormat::kF32},

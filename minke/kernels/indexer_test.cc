@@ -72,6 +72,14 @@ TEST(IndexScores, AllSetsAgreeOnEveryShape) {
   CheckIndexScores(3, 700, 20, 16, Kind::kNormal, random);  // too long for a turned tile
 }
 
+// Four heads have several keys in a register, and the last keys not: where it is cut, the bits are the same.
+TEST(IndexScores, AllSetsAgreeOnFourHeads) {
+  Random random(3);
+  for (int64_t dim : {1, 4, 20, 30, 32, 128, 512, 700})
+    for (int64_t count : {1, 4, 15, 16, 17, 63, 200}) CheckIndexScores(4, dim, count, 16, Kind::kNormal, random);
+  for (const Kind kind : kAllKinds) CheckIndexScores(4, 32, 50, 64, kind, random);
+}
+
 TEST(IndexScores, AllSetsAgreeOnRoundedKeys) {
   Random random(7);
   for (const RowFormat format : {RowFormat::kBF16, RowFormat::kFp8}) {
