@@ -2,6 +2,7 @@
 transformers are installed, prompts nobody has seen. Relative: the norm of the difference over the norm."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -87,6 +88,17 @@ def test_the_loss_of_an_mtp_layer_needs_one(tmp_path):
     result = support.minke("grad", support.GOLDEN / "v32", "--ids", FOLDER / "ids.safetensors", "--loss", "mtp", "--out",
                            tmp_path / "out.safetensors", check=False)
     assert result.returncode not in (0, -6, -8, -11) and "MTP" in result.stderr, result.stderr
+
+
+def test_a_weight_that_is_not_finite_is_named(tmp_path):
+    model, name = tmp_path / "model", "model.layers.1.self_attn.kv_b_proj.weight"
+    shutil.copytree(FOLDER, model)
+    weights = load_file(model / "model.safetensors")
+    weights[name].flat[3] = np.nan
+    save_file(weights, model / "model.safetensors")
+    result = support.minke("grad", model, "--ids", FOLDER / "ids.safetensors", "--out", tmp_path / "out.safetensors", check=False)
+    assert result.returncode == 1 and f"the weights of {name} are not finite" in result.stderr, result.stderr
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 # From here on against PyTorch itself.

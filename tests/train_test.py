@@ -15,6 +15,7 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import support
 
@@ -256,6 +257,31 @@ def test_a_bad_line_is_named_or_skipped(small):
     result = support.minke("train", path)
     assert "pretrain: 2 bad lines were skipped, 0 documents" in result.stderr
     assert support.json_lines(small / "out" / "metrics.jsonl")[-1]["bad_lines"] == 2
+
+
+def test_a_weight_that_is_not_finite_is_named(small):
+    support.minke("train", write_config(small, "out", kinds=["sft"]), "-q")
+    model, name = small / "out" / "model", "model.layers.1.self_attn.kv_b_proj.weight"
+    weights = load_file(model / "model.safetensors")
+    weights[name].flat[3] = np.inf
+    save_file(weights, model / "model.safetensors")
+    path = write_config(small, "again", kinds=["sft"])
+    path.write_text(path.read_text().replace(f'init = "{small / "small"}"', f'model = "{model}"'))
+    for verb, config in ("train", path), ("rl", write_rl_config(small, model, "learn")):
+        fails(1, verb, config, says=f"the weights of {name} are not finite")
+
+
+def test_a_damaged_checkpoint_says_what_to_remove(small):
+    path = write_config(small, "out", kinds=["sft"])
+    support.minke("train", path, "-q")
+    before = digest(small / "out" / "model")
+    last = small / "out" / "step-00000005"
+    (last / "training.safetensors").write_bytes(b"cut")
+    fails(4, "train", path, says=["training.safetensors", f"remove {last} to go on from the checkpoint before it"])
+    shutil.rmtree(last)
+    assert "5 steps, now 2: " in support.minke("train", path).stdout
+    assert digest(small / "out" / "model") == before
+    assert "all 5 steps were done: " in support.minke("train", path).stdout
 
 
 def test_a_tokenizer_of_another_model_is_refused(small):
