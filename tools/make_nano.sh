@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the built-in models again, by the configurations of models/recipe: tools/make_nano.sh, in the root, after
-# `make build`. Its parts took about 20 minutes on two busy cores. Reinforcement learning starts from models/nano-sft
+# `make build`. It takes about 11 minutes on two cores. Reinforcement learning starts from models/nano-sft
 # as it lies there, which is BF16. The same instruction set gives the same bytes: exit 1 if weights differ from those
 # of models/.
 set -eu

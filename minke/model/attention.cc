@@ -45,13 +45,15 @@ void CacheLatents(const Pass& pass, const LayerWeights& w, int64_t layer) {
   const auto kv_a = s.kv_a.Rows(0, n);
   pass.Linear(s.x_norm.Rows(0, n), w.kv_a_proj_with_mqa, kv_a, w.kv_a_proj_with_mqa_bias);
   if (s.keeps) std::copy_n(kv_a.data(), n * kv_a.dim(1), s.kv_a_raw.data());
-  for (int64_t row = 0; row < n; ++row) {
-    float* latent = kv_a[row].data();
-    pass.kernels.rms_norm(latent, w.kv_a_layernorm.data(), rc, kLatentNormEps, latent);
-    ApplyRope(pass, row, latent + rc);
-    PackLatent(pass.kernels, pass.layout.formats.latents, latent, rc, c.qk_rope_head_dim,
-               pass.Latents(layer, row).row(s.pos[static_cast<size_t>(row)]));
-  }
+  pass.pool.ForRanges(n, kCachedRowsGrain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row) {
+      float* latent = kv_a[row].data();
+      pass.kernels.rms_norm(latent, w.kv_a_layernorm.data(), rc, kLatentNormEps, latent);
+      ApplyRope(pass, row, latent + rc);
+      PackLatent(pass.kernels, pass.layout.formats.latents, latent, rc, c.qk_rope_head_dim,
+                 pass.Latents(layer, row).row(s.pos[static_cast<size_t>(row)]));
+    }
+  });
 }
 
 // Rows [begin, end), at most kAttentionTile of them, in the absorbed form.

@@ -76,13 +76,14 @@ ExpertRows RowsOf(const Scratch& s, size_t e) {
   return {s.expert_begin[0][e], s.expert_begin[0][e + 1] - s.expert_begin[0][e]};
 }
 
-void RunExpert(const Pass& pass, const MlpWeights& w, ExpertRows rows, TensorView<float, 2> out) {
+// `first`: where its rows lie in expert_in, and in gate and up if those are not kept.
+void RunExpert(const Pass& pass, const MlpWeights& w, ExpertRows rows, int64_t first, TensorView<float, 2> out) {
   Scratch& s = pass.s;
-  const auto in = s.expert_in.Rows(0, rows.count);
+  const auto in = s.expert_in.Rows(first, first + rows.count);
   for (int64_t i = 0; i < rows.count; ++i)
     std::memcpy(in[i].data(), s.x_norm[s.expert_rows[static_cast<size_t>(rows.begin + i)]].data(),
                 static_cast<size_t>(pass.c.hidden_size) * sizeof(float));
-  RunMlp(pass, w, in, out, s.keeps ? pass.num_rows + rows.begin : 0);
+  RunMlp(pass, w, in, out, s.keeps ? pass.num_rows + rows.begin : first);
 }
 
 void AddExpert(const Pass& pass, ExpertRows rows, TensorView<const float, 2> out) {
@@ -95,13 +96,38 @@ void AddExpert(const Pass& pass, ExpertRows rows, TensorView<const float, 2> out
   }
 }
 
+// Does each thread take whole experts? They meet once then, not three times an expert; but all must be busy.
+bool RunsExpertsApart(const Pass& pass, int64_t num_experts) {
+  const int64_t threads = pass.pool.num_threads(), rows = pass.num_rows * pass.c.num_experts_per_tok;
+  return threads > 1 && !pass.s.keeps && rows <= pass.s.expert_out.dim(0) &&
+         (num_experts % threads == 0 || num_experts >= 4 * threads);
+}
+
+void RunExpertsApart(const Pass& pass, const LayerWeights& w) {
+  Scratch& s = pass.s;
+  ThreadPool alone(1);
+  pass.pool.Run(static_cast<int64_t>(w.experts.size()), [&](int64_t e, int) {
+    const ExpertRows rows = RowsOf(s, static_cast<size_t>(e));
+    if (rows.count == 0) return;
+    const int64_t end = rows.begin + rows.count;
+    Scratch own = s;
+    if (s.linear_x.dim(0) > 0) own.linear_x = s.linear_x.Rows(rows.begin, end);
+    const Pass task = pass.Alone(alone, own);
+    RunExpert(task, w.experts[static_cast<size_t>(e)], rows, rows.begin, s.expert_out.Rows(rows.begin, end));
+  });
+  for (size_t e = 0; e < w.experts.size(); ++e) {
+    const ExpertRows rows = RowsOf(s, e);
+    AddExpert(pass, rows, s.expert_out.Rows(rows.begin, rows.begin + rows.count));
+  }
+}
+
 void RunExperts(const Pass& pass, const LayerWeights& w) {
   Scratch& s = pass.s;
   for (size_t e = 0; e < w.experts.size(); ++e) {
     const ExpertRows rows = RowsOf(s, e);
     if (rows.count == 0) continue;
     const auto out = s.expert_out.Rows(0, rows.count);
-    RunExpert(pass, w.experts[e], rows, out);
+    RunExpert(pass, w.experts[e], rows, 0, out);
     AddExpert(pass, rows, out);
   }
 }
@@ -114,7 +140,7 @@ void RunCachedExperts(const Pass& pass, std::span<const int32_t> experts) {
     const ExpertRows rows = RowsOf(s, static_cast<size_t>(experts[static_cast<size_t>(i)]));
     const int64_t first = keeps_all ? rows.begin : 0;
     const auto out = s.expert_out.Rows(first, first + rows.count);
-    RunExpert(pass, pass.expert_cache->Weights(i), rows, out);
+    RunExpert(pass, pass.expert_cache->Weights(i), rows, 0, out);
     pass.expert_cache->Release(i);
     if (!keeps_all) AddExpert(pass, rows, out);
   }
@@ -151,6 +177,8 @@ void RunMoe(const Pass& pass, const LayerWeights& w, int64_t layer) {
   }
   if (pass.expert_cache) {
     RunCachedExperts(pass, experts.first(count));
+  } else if (RunsExpertsApart(pass, static_cast<int64_t>(count))) {
+    RunExpertsApart(pass, w);
   } else {
     RunExperts(pass, w);
   }

@@ -33,13 +33,16 @@ void CacheIndexKeys(const Pass& pass, const LayerWeights& w, int64_t layer) {
   const int64_t n = pass.num_rows, dim = pass.c.index_head_dim;
   const auto keys = s.index_k.Rows(0, n);
   pass.Linear(s.x_norm.Rows(0, n), w.indexer_wk, keys);
-  for (int64_t row = 0; row < n; ++row) {
-    float* key = keys[row].data();
-    pass.kernels.layer_norm(key, w.indexer_k_norm_weight.data(), w.indexer_k_norm_bias.data(), dim, kIndexNormEps, key);
-    ApplyRope(pass, row, key);
-    PackIndexKey(pass.kernels, KeyFormat(pass), key, dim,
-                 pass.IndexKeys(layer, row).row(s.pos[static_cast<size_t>(row)]));
-  }
+  pass.pool.ForRanges(n, kCachedRowsGrain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row) {
+      float* key = keys[row].data();
+      pass.kernels.layer_norm(key, w.indexer_k_norm_weight.data(), w.indexer_k_norm_bias.data(), dim, kIndexNormEps,
+                              key);
+      ApplyRope(pass, row, key);
+      PackIndexKey(pass.kernels, KeyFormat(pass), key, dim,
+                   pass.IndexKeys(layer, row).row(s.pos[static_cast<size_t>(row)]));
+    }
+  });
 }
 
 void SelectKeys(const Pass& pass, const LayerWeights& w, int64_t layer) {

@@ -81,6 +81,12 @@ Scratch::Scratch(Arena& arena, const Model& model, const ForwardOptions& o, int 
   }
 }
 
+Pass Pass::Alone(ThreadPool& alone, Scratch& own) const {
+  Pass pass{c, options, layout, kernels, alone, own, softmax_scale, stats, nullptr, items};
+  pass.num_rows = num_rows;
+  return pass;
+}
+
 void Pass::SmallLinear(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, float* y, int64_t y_stride,
                        int worker) const {
   if (!IsTiled(w.dtype)) return kernels.matmul(x, x_stride, rows, w, 0, w.rows, y, y_stride);

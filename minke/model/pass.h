@@ -108,6 +108,8 @@ struct Pass {
     if (taps) taps->Floats(name, layer, rows);
   }
 
+  // The same on one thread, with scratch of its own: for a task of the pool.
+  Pass Alone(ThreadPool& alone, Scratch& own) const;
   // y[rows, W.rows] = x W^T inside a task of `worker`: at most kAttentionTile rows of kv_lora_rank floats.
   void SmallLinear(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, float* y, int64_t y_stride,
                    int worker) const;
@@ -130,8 +132,9 @@ struct Pass {
   void Rows(TensorView<const float, 2> x, const Product& product, int64_t begin, int64_t end) const;
 };
 
-inline constexpr float kLatentNormEps = 1e-6f;  // q_a and kv_a norms, whatever rms_norm_eps says (transformers)
-inline constexpr float kIndexNormEps = 1e-6f;   // of index keys, likewise
+inline constexpr int64_t kCachedRowsGrain = 16;  // rows of the cache that are worth a thread
+inline constexpr float kLatentNormEps = 1e-6f;   // q_a and kv_a norms, whatever rms_norm_eps says (transformers)
+inline constexpr float kIndexNormEps = 1e-6f;    // of index keys, likewise
 
 // The rows of kv_b_proj that make one head's keys, and those that make its values.
 inline WeightView KeyRows(const ModelConfig& c, const LayerWeights& w, int64_t head) {
