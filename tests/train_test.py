@@ -279,7 +279,7 @@ def test_a_damaged_checkpoint_says_what_to_remove(small):
     (last / "training.safetensors").write_bytes(b"cut")
     fails(4, "train", path, says=["training.safetensors", f"remove {last} to go on from the checkpoint before it"])
     shutil.rmtree(last)
-    assert "5 steps, now 2: " in support.minke("train", path).stdout
+    assert "5 steps, 2 of them now: " in support.minke("train", path).stdout
     assert digest(small / "out" / "model") == before
     assert "all 5 steps were done: " in support.minke("train", path).stdout
 

@@ -26,7 +26,7 @@ class ThreadPool {
   int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls f(task, worker) for task in [0, num_tasks), worker in [0, num_threads), and returns when all
-  // are done. One caller at a time; f must not call Run.
+  // are done. One caller at a time, but for a pool of one thread, which several may share; f must not call Run.
   template <class F>
   void Run(int64_t num_tasks, F&& f) {
     using Fn = std::remove_reference_t<F>;

@@ -1,5 +1,6 @@
 // minke grad: a loss and the gradient of every tensor under its checkpoint name, for researchers and tests.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "minke/cli/command.h"
@@ -158,9 +159,9 @@ Status Grad(const GradFlags& flags, CliContext& context) {
   const double start = MonotonicSeconds();
   MINKE_ASSIGN(const double loss, ComputeLoss(flags, *learner, *kernels, *threads, prompts));
   const double seconds = MonotonicSeconds() - start;
-  double sum = loss;
-  for (const float value : learner->gradients()) sum += static_cast<double>(value);
-  MINKE_TRY(CheckLoss("grad", loss, sum, *parameters, learner->gradients()));
+  if (!std::isfinite(loss) || !BrokenTensor(*parameters, learner->gradients()).empty())
+    return Fail(Code::kFailed, "{}: loss {}: {}", opened.path.name, loss,
+                WhatIsNotFinite(*parameters, learner->gradients()));
 
   const float loss_value = static_cast<float>(loss);
   std::vector<TensorToWrite> tensors{{"loss", DType::kF32, {1}, std::as_bytes(std::span(&loss_value, 1))}};

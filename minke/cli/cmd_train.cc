@@ -66,17 +66,17 @@ Status Run(const TrainFlags& flags, CliContext& context) {
   if (!result.finished)
     return Fail(Code::kCancelled, "stopped after {} of {} steps; the same command goes on from there", result.steps,
                 config.total_steps());
+  const std::string model = config.out + "/model";
   if (flags.json)
     return context.out.WriteLine(DumpJson(Json{{"version", 1},
                                                {"steps", result.steps},
                                                {"resumed_at", result.resumed_at},
-                                               {"tokens", tokens},  // since then
+                                               {"tokens", tokens},  // since resumed_at
                                                {"seconds", seconds},
                                                {"loss", std::isfinite(last_loss) ? Json(last_loss) : Json()},
-                                               {"model", config.out + "/model"}}));
-  const std::string model = config.out + "/model";
+                                               {"model", model}}));
   if (steps == 0) return context.out.WriteLine(fmt::format("all {} steps were done: {}", result.steps, model));
-  const std::string done = result.resumed_at > 0 ? fmt::format("{} steps, now {}", result.steps, steps)
+  const std::string done = result.resumed_at > 0 ? fmt::format("{} steps, {} of them now", result.steps, steps)
                                                  : fmt::format("{} steps", result.steps);
   return context.out.WriteLine(fmt::format("{}: {:.0f} tokens in {:.1f} s: {}", done, tokens, seconds, model));
 }

@@ -82,6 +82,7 @@ Pass Forward::Impl::Begin(std::span<const BatchItem> items, TapSink* taps) {
             .layout = layout,
             .kernels = kernels,
             .pool = pool,
+            .alone = alone,
             .s = s,
             .softmax_scale = softmax_scale,
             .stats = stats,
@@ -155,17 +156,8 @@ std::span<const Pass> Forward::Impl::Parts(const Pass& pass) {
     const int64_t begin = pass.num_rows * i / count, end = pass.num_rows * (i + 1) / count;
     part_stats[static_cast<size_t>(i)] = {};
     part_scratch.push_back(s.Part(begin, end, i));
-    parts.push_back({.c = pass.c,
-                     .options = options,
-                     .layout = layout,
-                     .kernels = kernels,
-                     .pool = alone,
-                     .s = part_scratch.back(),
-                     .softmax_scale = softmax_scale,
-                     .stats = part_stats[static_cast<size_t>(i)],
-                     .taps = nullptr,
-                     .items = {},  // the expanded form's
-                     .num_rows = end - begin});
+    parts.push_back(pass.Alone(part_scratch.back(), part_stats[static_cast<size_t>(i)]));
+    parts.back().num_rows = end - begin;
   }
   return parts;
 }

@@ -114,6 +114,7 @@ struct Learner::Impl {
   const ModelWeights& w;
   const KernelSet& kernels;
   ThreadPool& pool;
+  ThreadPool alone{1};
   const LearnerOptions options;
   const ForwardOptions forward_options;
   const CacheLayout layout;
@@ -134,6 +135,7 @@ struct Learner::Impl {
             .layout = layout,
             .kernels = kernels,
             .pool = pool,
+            .alone = alone,
             .s = s,
             .softmax_scale = softmax_scale,
             .stats = stats,

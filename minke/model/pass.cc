@@ -57,6 +57,7 @@ Scratch::Scratch(Arena& arena, const Model& model, const ForwardOptions& o, int 
   experts = arena.TakeTensor<int32_t>({tokens, k});
   expert_weights = arena.TakeTensor<float>({tokens, k});
   expert_begin = arena.TakeTensor<int32_t>({num_threads, experts_count + 1});
+  expert_list = arena.TakeTensor<int32_t>({num_threads, experts_count});
   expert_rows = arena.Take<int32_t>(tokens * k);
   expert_slots = arena.Take<int32_t>(tokens * k);
   expert_in = arena.TakeTensor<float>({tokens, d});
@@ -66,7 +67,6 @@ Scratch::Scratch(Arena& arena, const Model& model, const ForwardOptions& o, int 
   if (streams) {
     next_experts = arena.TakeTensor<int32_t>({tokens, k});
     next_expert_weights = arena.TakeTensor<float>({tokens, k});
-    expert_list = arena.Take<int32_t>(experts_count);
   }
 
   logit_rows = arena.Take<int32_t>(o.max_logit_rows);
@@ -81,10 +81,19 @@ Scratch::Scratch(Arena& arena, const Model& model, const ForwardOptions& o, int 
   }
 }
 
-Pass Pass::Alone(ThreadPool& alone, Scratch& own) const {
-  Pass pass{c, options, layout, kernels, alone, own, softmax_scale, stats, nullptr, items};
-  pass.num_rows = num_rows;
-  return pass;
+Pass Pass::Alone(Scratch& own, ForwardStats& own_stats) const {
+  return {.c = c,
+          .options = options,
+          .layout = layout,
+          .kernels = kernels,
+          .pool = alone,
+          .alone = alone,
+          .s = own,
+          .softmax_scale = softmax_scale,
+          .stats = own_stats,
+          .taps = nullptr,
+          .items = {},  // the expanded form's
+          .num_rows = num_rows};
 }
 
 void Pass::SmallLinear(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, float* y, int64_t y_stride,
@@ -114,7 +123,7 @@ Scratch Scratch::Part(int64_t begin, int64_t end, int64_t thread) const {
        part.gate, part.up, part.router_scores, part.experts, part.expert_weights, part.expert_in, part.expert_out,
        part.mtp_in, part.linear_x);
   const auto own = [&](auto&... views) { ((views = views.dim(0) > 0 ? views.Rows(thread, thread + 1) : views), ...); };
-  own(part.attend_scratch, part.index_scores, part.route_scratch, part.expert_begin, part.task_x);
+  own(part.attend_scratch, part.index_scores, part.route_scratch, part.expert_begin, part.expert_list, part.task_x);
   return part;
 }
 

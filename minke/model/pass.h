@@ -58,7 +58,7 @@ struct Scratch {
   TensorView<float, 2> expert_in, expert_out;    // [tokens, D]; expert_out has more rows when experts stream
   TensorView<int32_t, 2> next_experts;           // [tokens, num_experts_per_tok]: a guess, when experts stream
   TensorView<float, 2> next_expert_weights;      // same
-  std::span<int32_t> expert_list;                // [E], when experts stream
+  TensorView<int32_t, 2> expert_list;            // [threads, E]: those that are needed
   // Head.
   std::span<int32_t> logit_rows;          // [max_logit_rows]
   TensorView<float, 2> logit_in, logits;  // [max_logit_rows, D], [max_logit_rows, vocab]
@@ -85,6 +85,7 @@ struct Pass {
   const CacheLayout& layout;
   const KernelSet& kernels;
   ThreadPool& pool;
+  ThreadPool& alone;  // of one thread: the pool of a task
   Scratch& s;
   float softmax_scale;
   ForwardStats& stats;
@@ -108,8 +109,8 @@ struct Pass {
     if (taps) taps->Floats(name, layer, rows);
   }
 
-  // The same on one thread, with scratch of its own: for a task of the pool.
-  Pass Alone(ThreadPool& alone, Scratch& own) const;
+  // The same with scratch and statistics of its own, for a task of the pool.
+  Pass Alone(Scratch& own, ForwardStats& own_stats) const;
   // y[rows, W.rows] = x W^T inside a task of `worker`: at most kAttentionTile rows of kv_lora_rank floats.
   void SmallLinear(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, float* y, int64_t y_stride,
                    int worker) const;
@@ -132,7 +133,7 @@ struct Pass {
   void Rows(TensorView<const float, 2> x, const Product& product, int64_t begin, int64_t end) const;
 };
 
-inline constexpr int64_t kCachedRowsGrain = 16;  // rows of the cache that are worth a thread
+inline constexpr int64_t kCachedRowsGrain = 16;  // of a range of rows to normalise, rotate and pack
 inline constexpr float kLatentNormEps = 1e-6f;   // q_a and kv_a norms, whatever rms_norm_eps says (transformers)
 inline constexpr float kIndexNormEps = 1e-6f;    // of index keys, likewise
 

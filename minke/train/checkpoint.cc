@@ -25,7 +25,9 @@ constexpr int64_t kMostStateBytes = int64_t{64} << 20;
 constexpr size_t kKept = 2;  // checkpoints of a run
 constexpr int64_t kPollMs = 10;
 
-std::string StepName(int64_t step) { return fmt::format("step-{:08}", step); }
+constexpr std::string_view kStep = "step-", kPartial = ".partial";
+
+std::string StepName(int64_t step) { return fmt::format("{}{:08}", kStep, step); }
 
 // A rename is on disk when its folder is.
 void SyncFolder(const fs::path& path) {
@@ -67,7 +69,7 @@ Status WriteModelFiles(const fs::path& folder, Parameters& parameters, ModelFile
   return WriteText(folder / "config.json", DumpJson(files.config) + "\n");
 }
 
-std::string PartialName(const fs::path& folder) { return folder.string() + ".partial"; }
+std::string PartialName(const fs::path& folder) { return folder.string() + std::string(kPartial); }
 
 // Makes `folder` anew, whole or not at all: `fill` writes into a folder beside it.
 template <class F>
@@ -89,6 +91,8 @@ Status MakeFolder(const fs::path& folder, F&& fill) {
   return {};
 }
 
+bool IsNumber(std::string_view text) { return !text.empty() && text.find_first_not_of("0123456789") == text.npos; }
+
 // Checkpoints of a run: whole ones, oldest first, and those that were being made or removed.
 struct Found {
   std::vector<fs::path> whole, partial;
@@ -98,10 +102,11 @@ Found FindCheckpoints(const fs::path& run) {
   std::error_code error;
   for (fs::directory_iterator it(run, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
-    if (!name.starts_with("step-")) continue;
-    if (name.ends_with(".partial")) {
+    const std::string_view number = std::string_view(name).substr(std::min(name.size(), kStep.size()));
+    if (!name.starts_with(kStep)) continue;
+    if (number.ends_with(kPartial) && IsNumber(number.substr(0, number.size() - kPartial.size()))) {
       found.partial.push_back(it->path());
-    } else if (fs::exists(it->path() / "training.json", error)) {
+    } else if (IsNumber(number) && fs::exists(it->path() / "training.json", error)) {
       found.whole.push_back(it->path());
     }
   }
@@ -113,10 +118,42 @@ Status CopyTensor(const TensorFile& file, const std::string& name, const std::ve
                   std::span<float> to, const fs::path& path) {
   const TensorRef* found = file.Find(name);
   if (!found || found->dtype != DType::kF32 || found->shape != shape)
-    return Fail(Code::kDamaged, "{}: tensor {} is missing, or is not F32 of shape {}", path.string(), name,
-                ShapeText(shape));
+    return Fail(Code::kCannotResume,
+                "{}: tensor {} is missing, or is not F32 of shape {}: the run was of a model of another shape",
+                path.string(), name, ShapeText(shape));
   std::memcpy(to.data(), found->bytes.data(), to.size_bytes());
   return {};
+}
+
+Result<Json> ReadTrainingJson(const fs::path& path) {
+  MINKE_ASSIGN(const std::string text, ReadFile(path.string(), kMostStateBytes));
+  MINKE_ASSIGN(Json json, ParseJson(text, path.string()));
+  if (json.is_object() && json.value("version", Json()) != 1)
+    return Fail(Code::kCannotResume, "{}: was written by another version of minke, go on with that one", path.string());
+  const auto steps = json.is_object() ? json.find("optimizer_steps") : json.end();
+  if (steps == json.end() || !steps->is_object() || !json.contains("state") || !(*steps)["model"].is_number_integer() ||
+      !(*steps)["indexer"].is_number_integer())
+    return Fail(Code::kDamaged, "{}: is no state of a training run", path.string());
+  return json;
+}
+
+Status LoadTensors(const fs::path& path, Parameters& parameters, AdamW& optimizer) {
+  MINKE_ASSIGN(const auto model, OpenSafetensors((path / "model.safetensors").string()));
+  for (const Parameter& p : parameters.list())
+    MINKE_TRY(CopyTensor(*model, p.name, p.shape, parameters.values_of(p), path / "model.safetensors"));
+  MINKE_ASSIGN(const auto moments, OpenSafetensors((path / "training.safetensors").string()));
+  const std::vector<int64_t> shape = {std::ssize(optimizer.mean())};
+  MINKE_TRY(CopyTensor(*moments, "mean", shape, optimizer.mean(), path / "training.safetensors"));
+  MINKE_TRY(CopyTensor(*moments, "square", shape, optimizer.square(), path / "training.safetensors"));
+  return {};
+}
+
+// An error of reading a checkpoint, with what the user can do about it.
+tl::unexpected<Error> Unreadable(const fs::path& folder, const Error& error) {
+  if (error.code != Code::kDamaged) return Fail(error);
+  const bool only = FindCheckpoints(folder.parent_path()).whole.size() < 2;
+  return Fail(error.code, "{}; remove {} to {}", error.message, folder.string(),
+              only ? "begin anew" : "go on from the checkpoint before it");
 }
 
 }  // namespace
@@ -159,7 +196,10 @@ Status CheckSameRun(const Json& found, const Json& wanted, const std::string& fo
 Status SaveTraining(const std::string& run, int64_t step, Parameters& parameters, AdamW& optimizer,
                     const ModelFiles& files, const Json& state) {
   const fs::path folder = fs::path(run) / StepName(step);
-  MINKE_TRY(CheckWeights(fmt::format("step {}", step), parameters));
+  if (const std::string broken = BrokenTensor(parameters, parameters.values()); !broken.empty())
+    return Fail(Code::kFailed,
+                "step {}: the weights of {} are not finite, and no checkpoint is written; the last one is as it was",
+                step, broken);
   const auto fill = [&](const fs::path& partial) -> Status {
     MINKE_TRY(WriteModelFiles(partial, parameters, files));
     const auto size = std::ssize(optimizer.mean());
@@ -198,38 +238,6 @@ void RemoveOldTraining(const std::string& run) {
     fs::remove_all(PartialName(found.whole[i]), error);
   }
 }
-
-namespace {
-
-Result<Json> ReadTrainingJson(const fs::path& path) {
-  MINKE_ASSIGN(const std::string text, ReadFile(path.string(), kMostStateBytes));
-  MINKE_ASSIGN(Json json, ParseJson(text, path.string()));
-  const auto steps = json.is_object() ? json.find("optimizer_steps") : json.end();
-  if (steps == json.end() || !steps->is_object() || !json.contains("state") || json["version"] != 1 ||
-      !(*steps)["model"].is_number_integer() || !(*steps)["indexer"].is_number_integer())
-    return Fail(Code::kDamaged, "{}: is no state of a training run of this version", path.string());
-  return json;
-}
-
-Status LoadTensors(const fs::path& path, Parameters& parameters, AdamW& optimizer) {
-  MINKE_ASSIGN(const auto model, OpenSafetensors((path / "model.safetensors").string()));
-  for (const Parameter& p : parameters.list())
-    MINKE_TRY(CopyTensor(*model, p.name, p.shape, parameters.values_of(p), path / "model.safetensors"));
-  MINKE_ASSIGN(const auto moments, OpenSafetensors((path / "training.safetensors").string()));
-  const std::vector<int64_t> shape = {std::ssize(optimizer.mean())};
-  MINKE_TRY(CopyTensor(*moments, "mean", shape, optimizer.mean(), path / "training.safetensors"));
-  MINKE_TRY(CopyTensor(*moments, "square", shape, optimizer.square(), path / "training.safetensors"));
-  return {};
-}
-
-// An error of reading a checkpoint, with what the user can do about it.
-tl::unexpected<Error> Unreadable(const fs::path& folder, const Error& error) {
-  const bool first = FindCheckpoints(folder.parent_path()).whole.size() < 2;
-  return Fail(error.code, "{}; remove {} to {}", error.message, folder.string(),
-              first ? "begin anew" : "go on from the checkpoint before it");
-}
-
-}  // namespace
 
 Result<Json> LoadTraining(const std::string& folder, Parameters& parameters, AdamW& optimizer,
                           const std::function<Status(const Json& state)>& check) {

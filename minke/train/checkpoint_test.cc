@@ -83,8 +83,14 @@ TEST_F(TrainingCheckpoint, TwoAreKeptAndOnlyWholeOnesCount) {
   EXPECT_EQ(LatestTraining(Path("run")), Path("run/step-00000010"));
   // What a kill leaves between the name of a new one and the end of an old one.
   fs::copy(Path("run/step-00000003"), Path("run/step-00000001"));
+  for (const char* name : {"run/step-by-step.partial", "run/step-x"}) {  // not ours either
+    fs::create_directories(Path(name));
+    fs::copy(Path("run/step-00000003/training.json"), Path(name) + "/training.json");
+  }
   RemoveOldTraining(Path("run"));
-  EXPECT_EQ(Saved(), (std::vector<std::string>{"step-00000003", "step-00000010", "step-00000012"}));
+  EXPECT_EQ(Saved(), (std::vector<std::string>{"step-00000003", "step-00000010", "step-00000012",
+                                               "step-by-step.partial", "step-x"}));
+  EXPECT_EQ(LatestTraining(Path("run")), Path("run/step-00000010"));
 }
 
 TEST_F(TrainingCheckpoint, AnotherRunsIsRefusedBeforeAnythingIsFilled) {
@@ -158,17 +164,17 @@ TEST_F(TrainingCheckpoint, DamageIsNamedNeverACrash) {
     const auto state = LoadTraining(folder, *parameters_, optimizer, [](const Json&) { return Status(); });
     return state ? std::string("loaded") : fmt::format("{}: {}", ExitCode(state.error().code), state.error().message);
   };
-  const auto with = [&](const std::string& file, auto&& change, const char* message) {
+  const auto with = [&](const std::string& file, auto&& change, const char* message, const char* code = "4: ") {
     ASSERT_TRUE(Save(7));
     std::string bytes = Bytes(folder + "/" + file);
     change(bytes);
     std::ofstream(folder + "/" + file, std::ios::binary) << bytes;
     const std::string result = load();
-    EXPECT_TRUE(result.starts_with("4: ") && result.find(message) != std::string::npos)
+    EXPECT_TRUE(result.starts_with(code) && result.find(message) != std::string::npos)
         << file << ": " << result << ", expected " << message;
     EXPECT_NE(result.find(file), std::string::npos) << result;
   };
-  const auto json_with = [&](const char* patch, const char* message) {
+  const auto json_with = [&](const char* patch, const char* message, const char* code = "4: ") {
     with(
         "training.json",
         [&](std::string& bytes) {
@@ -176,14 +182,13 @@ TEST_F(TrainingCheckpoint, DamageIsNamedNeverACrash) {
           parsed.merge_patch(*ParseJson(patch, "patch"));
           bytes = parsed.dump();
         },
-        message);
+        message, code);
   };
   with("training.json", [](std::string& b) { b.resize(b.size() / 2); }, "");
   with("training.json", [](std::string& b) { b = "[1]"; }, "no state of a training run");
   with("training.json", [](std::string& b) { b.clear(); }, "");
-  json_with(R"({"version": 2})", "no state of a training run");
-  json_with(R"({"version": "x"})", "no state of a training run");
-  json_with(R"({"version": {}})", "no state of a training run");
+  for (const char* version : {R"({"version": 2})", R"({"version": "x"})", R"({"version": {}})"})
+    json_with(version, "another version of minke", "10: ");
   json_with(R"({"optimizer_steps": 3})", "no state of a training run");
   json_with(R"({"optimizer_steps": {"model": "x"}})", "no state of a training run");
   json_with(R"({"optimizer_steps": {"indexer": null}})", "no state of a training run");
@@ -191,9 +196,11 @@ TEST_F(TrainingCheckpoint, DamageIsNamedNeverACrash) {
   with("model.safetensors", [](std::string& b) { b.resize(b.size() - 4); }, "");
   with(
       "model.safetensors", [](std::string& b) { b.replace(b.find("model.norm.weight"), 5, "mosel"); },
-      "model.norm.weight is missing");
+      "model.norm.weight is missing", "10: ");
   with("training.safetensors", [](std::string& b) { b.resize(10); }, "");
-  with("training.safetensors", [](std::string& b) { b.replace(b.find("square"), 6, "sqvare"); }, "square is missing");
+  with(
+      "training.safetensors", [](std::string& b) { b.replace(b.find("square"), 6, "sqvare"); }, "square is missing",
+      "10: ");
   ASSERT_TRUE(Save(7));
   fs::remove(folder + "/training.safetensors");
   EXPECT_TRUE(load().starts_with("3: ")) << load();

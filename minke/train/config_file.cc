@@ -28,7 +28,7 @@ struct ConfigNode {
   std::vector<ConfigNode> items;  // of a list or a section
   bool used = false;
   std::vector<std::string> asked;  // of a section: the keys that are known
-  bool wrong = false;              // of a section: a value could not be taken, so what it means is not known
+  std::vector<std::string> wrong;  // of a section: the keys that are missing or have no value that could be taken
 
   ConfigNode* Member(std::string_view name) {
     for (ConfigNode& item : items)
@@ -184,18 +184,19 @@ ConfigNode* ConfigSection::Find(std::string_view key) {
 }
 
 void ConfigSection::Wrong(const ConfigNode& node, std::string_view key, std::string_view expected) {
-  if (node_) node_->wrong = true;
+  if (node_) node_->wrong.emplace_back(key);
   reading_->Add(node.line, fmt::format("{} is {}, expected {}", Path(key), Describe(node), expected));
 }
 
 void ConfigSection::Need(std::string_view key) {
   if (Has(key)) return;
-  if (node_) node_->wrong = true;
+  if (node_) node_->wrong.emplace_back(key);
   reading_->Add(node_ ? node_->line : 0, fmt::format("{} is missing", Path(key)));
 }
 
-void ConfigSection::Refuse(std::string_view key, std::string_view why) {
-  if (node_ && node_->wrong) return;
+void ConfigSection::Refuse(std::initializer_list<std::string_view> keys, std::string_view why) {
+  const std::string_view key = *keys.begin();
+  if (node_ && std::ranges::find_first_of(node_->wrong, keys) != node_->wrong.end()) return;
   const ConfigNode* found = node_ ? node_->Member(key) : nullptr;
   reading_->Add(found ? found->line : 0, fmt::format("{}: {}", Path(key), why));
 }

@@ -46,9 +46,9 @@ class ConfigSection {
   ConfigSection Section(std::string_view key);                // [this.key]; absent: one without keys
   std::vector<ConfigSection> Sections(std::string_view key);  // [[this.key]], in the file's order
 
-  // For what only the caller can see, such as two keys that exclude each other: an error at the line of `key`. Says
-  // nothing where another value of the section is missing or wrong, since it may only follow from that.
-  void Refuse(std::string_view key, std::string_view why);
+  // For what only the caller can see, such as two keys that exclude each other: an error at the line of the first of
+  // `keys`. Says nothing where one of them is missing or wrong already, since it may only follow from that.
+  void Refuse(std::initializer_list<std::string_view> keys, std::string_view why);
 
  private:
   friend class ConfigFile;

@@ -92,7 +92,7 @@ TEST(ConfigFile, SaysWhatWasFoundAndWhatIsExpected) {
   root.Section("g");
   root.Number("h", number, 0.0, 9.0);
   root.Need("i");
-  root.Refuse("h", "needs a");  // which could not be read
+  root.Refuse({"h", "a"}, "needs a");  // which could not be read
   const std::string found = Message(file.Finish());
   for (const char* part :
        {"c.toml:1: a is \"x\", expected true or false", "c.toml:2: b is 1.5, expected a whole number of at least 0",
@@ -112,8 +112,10 @@ TEST(ConfigFile, ValuesThatDoNotGoTogetherAreRefusedAtTheirLine) {
   int64_t number = 0;
   ConfigSection root = file.root();
   for (const char* key : {"a", "b"}) root.Number(key, number, 0, 9);
-  root.Refuse("b", "more than a");
-  EXPECT_EQ(Message(file.Finish()), "c.toml:2: b: more than a");
+  root.Need("c");
+  root.Refuse({"b", "a"}, "more than a");
+  root.Refuse({"b", "c"}, "less than c");
+  EXPECT_EQ(Message(file.Finish()), "c.toml: c is missing; c.toml:2: b: more than a");
 }
 
 TEST(ConfigFile, RefusesWhatIsNoToml) {

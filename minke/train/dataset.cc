@@ -109,8 +109,8 @@ Status Dataset::Load(int64_t max_tokens) {
   document_ = {};
   if (!document) {
     if (!options_.skip_bad_lines)
-      return Fail(document.error().code, "{}: {} (skip_bad_lines = true leaves such lines out and counts them)",
-                  Where(at), document.error().message);
+      return Fail(document.error().code, "{}: {} (skip_bad_lines leaves such lines out and counts them)", Where(at),
+                  document.error().message);
     ++counts_.bad_lines;
     return {};
   }
@@ -188,8 +188,7 @@ Status Dataset::Restore(const DataCursor& cursor) {
   if (cursor.data_hash != hash_)
     return Fail(
         Code::kCannotResume,
-        "{}: the data has changed since the checkpoint was written ({:016x}, now {:016x}); put it back, or choose "
-        "another out",
+        "{}: the data has changed since the checkpoint was written ({:016x}, now {:016x}); put it back to go on",
         files_[0].path(), cursor.data_hash, hash_);
   if (cursor.epoch < 0 || cursor.place < 0 || cursor.place > num_lines() || cursor.token < 0)
     return Fail(Code::kCannotResume, "the data cursor stands at line {} of {}", cursor.place, num_lines());

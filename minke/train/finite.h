@@ -10,16 +10,14 @@
 
 namespace minke {
 
-// The last tensor of the list that is not finite among `values`, gradients or weights in the layout of
-// Parameters::values, or "". Of gradients that is the one nearest to the loss: the backward pass reaches it first.
+// A tensor that is not finite among `values`, gradients or weights in the layout of Parameters::values, or "": the one
+// nearest to the loss, as the backward pass goes through head, layers and embedding.
 std::string BrokenTensor(const Parameters& parameters, std::span<const float> values);
 
-// kFailed unless all weights are finite: "WHAT: the weights of TENSOR are not finite".
-Status CheckWeights(std::string_view what, const Parameters& parameters);
+// "the weights of TENSOR are not finite", or the same of a gradient, where no weight is to blame.
+std::string WhatIsNotFinite(const Parameters& parameters, std::span<const float> gradients);
 
-// kFailed unless `sum` is finite, the losses and the norms of the gradients added up; names a tensor of the weights or
-// else of the gradients: "WHAT: the loss is nan; ...".
-Status CheckLoss(std::string_view what, double loss, double sum, const Parameters& parameters,
-                 std::span<const float> gradients);
+// kFailed unless all weights are finite; `where` they come from.
+Status CheckWeights(std::string_view where, const Parameters& parameters);
 
 }  // namespace minke

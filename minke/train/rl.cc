@@ -89,21 +89,23 @@ Result<int64_t> Rl::Resume() {
   }
   MINKE_ASSIGN(const RunRecord now, RunRecord::Of(files_, kernels_, pool_.num_threads()));
   ResumedRuns resumed;
-  RemoveOldTraining(config_.out);
   if (const auto folder = LatestTraining(config_.out)) {
     const auto is_this_run = [&](const Json& state) -> Status {
       if (!state.is_object() || !state.contains("rl") || !state.contains("step") ||
           !state["step"].is_number_integer() || !state.contains("reference_step") ||
           !state["reference_step"].is_number_integer())
         return Fail(Code::kDamaged, "{}/training.json: holds no state of minke rl", *folder);
-      return CheckSameRun(state["rl"], config_.ToJson(), *folder);
+      MINKE_TRY(CheckSameRun(state["rl"], config_.ToJson(), *folder));
+      MINKE_ASSIGN(resumed, ResumeRuns(state.value("runs", Json()), now, state["step"], *folder));
+      return {};
     };
     MINKE_ASSIGN(const Json state, LoadTraining(*folder, parameters_, updater_->optimizer(), is_this_run));
+    RemoveOldTraining(config_.out);
     step = saved_step_ = state["step"];
-    MINKE_ASSIGN(resumed, ResumeRuns(state.value("runs", Json()), now, step, *folder));
     reference_step_ = saved_reference_step_ = state["reference_step"];
   } else {
     MINKE_ASSIGN(resumed, ResumeRuns(nullptr, now, 0, config_.out));
+    MINKE_TRY(CheckWeights(config_.model, parameters_));
   }
   runs_ = resumed.runs;
   Warn(resumed.warning);
@@ -164,7 +166,6 @@ Result<RlResult> Rl::All() {
   MINKE_TRY(Open());
   RlResult result;
   MINKE_ASSIGN(result.resumed_at, Resume());
-  MINKE_TRY(CheckWeights(config_.out, parameters_));
   MINKE_ASSIGN(MetricsWriter metrics,
                MetricsWriter::Open(config_.out + "/metrics.jsonl", result.resumed_at > 0 ? result.resumed_at : -1));
   int64_t step = result.resumed_at;

@@ -26,7 +26,7 @@ void ReadJudge(ConfigSection section, JudgeOptions& judge) {
   section.Choice("on_failure", on_failure, {"stop", "zero"});
   judge.zero_on_failure = on_failure == "zero";
   if (section.Has("url") && !judge.url.starts_with("http://") && !judge.url.starts_with("https://"))
-    section.Refuse("url", "expected http://HOST:PORT/v1 or https://...");
+    section.Refuse({"url"}, "expected http://HOST:PORT/v1 or https://...");
 }
 
 void ReadTask(ConfigSection section, RlTask& task) {
@@ -45,7 +45,7 @@ void ReadTask(ConfigSection section, RlTask& task) {
   section.Choice("language_code", task.reward.language_code, {"en", "zh"});
   ReadJudge(section.Section("judge"), task.reward.judge);
   if (section.Has("name")) {
-    if (const auto found = FindTask(task.name); !found) section.Refuse("name", found.error().message);
+    if (const auto found = FindTask(task.name); !found) section.Refuse({"name"}, found.error().message);
   }
 }
 
@@ -141,12 +141,12 @@ Result<RlConfig> ReadRlConfig(const std::string& path) {
 
   ReadOptimizer(root.Section("optimizer"), c.adamw);
   const auto sections = root.Sections("task");
-  if (sections.empty()) root.Refuse("task", "the run has no [[task]]");
+  if (sections.empty()) root.Refuse({"task"}, "the run has no [[task]]");
   for (const ConfigSection& section : sections) ReadTask(section, c.tasks.emplace_back());
   double shares = 0;
   for (const RlTask& task : c.tasks) shares += task.share;
-  if (!sections.empty() && shares <= 0) root.Refuse("task", "none has a share of the questions");
-  if (c.questions % c.mini_batches != 0) root.Refuse("mini_batches", "does not divide questions");
+  if (!sections.empty() && shares <= 0) root.Refuse({"task"}, "none has a share of the questions");
+  if (c.questions % c.mini_batches != 0) root.Refuse({"mini_batches", "questions"}, "does not divide questions");
   MINKE_TRY(file.Finish());
   return c;
 }

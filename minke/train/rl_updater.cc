@@ -197,8 +197,11 @@ Status RlUpdater::Update(std::span<Episode* const> episodes, bool stale, double 
       });
   MINKE_TRY(done);
   const AdamW::Norms norms = optimizer_.NormsOf(learner_->gradients());
-  MINKE_TRY(CheckLoss(fmt::format("step {}", report.step), sum.loss, sum.loss + norms.model + norms.indexer,
-                      parameters_, learner_->gradients()));
+  if (!std::isfinite(sum.loss + norms.model + norms.indexer))
+    return Fail(Code::kFailed,
+                "step {}: loss {}, gradient norm {}: {}; the last checkpoint is as it was: lower the learning rate",
+                report.step, sum.loss, norms.model + norms.indexer,
+                WhatIsNotFinite(parameters_, learner_->gradients()));
   AdamW::Rates rates;
   rates.mtp = false;
   rates.model = rate;

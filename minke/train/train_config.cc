@@ -39,9 +39,9 @@ void ReadStage(ConfigSection section, StageConfig& stage) {
   section.Choice("attention", attention, {"dense", "dsa"});
   stage.dense = attention == "dense";
   if (stage.warmup_steps + stage.decay_steps > stage.steps)
-    section.Refuse("steps", "fewer than warmup_steps and decay_steps together");
+    section.Refuse({"steps", "warmup_steps", "decay_steps"}, "fewer than warmup_steps and decay_steps together");
   if (stage.kind == StageKind::kIndexerWarmup && stage.indexer_lr == 0)
-    section.Refuse("indexer_lr", "is 0, and the stage trains nothing else");
+    section.Refuse({"indexer_lr", "kind"}, "is 0, and the stage trains nothing else");
 }
 
 }  // namespace
@@ -103,11 +103,12 @@ Result<TrainConfig> ReadTrainConfig(const std::string& path) {
   root.Flag("cut_long", config.cut_long);
   root.Flag("shuffle", config.shuffle);
   if (config.model.empty() == config.init.empty())
-    root.Refuse("model", "the run needs either it (weights to start from) or `init` (a config.json for random ones)");
+    root.Refuse({"model", "init"},
+                "the run needs one of `model` (weights to start from) and `init` (a config.json for random ones)");
 
   ReadOptimizer(root.Section("optimizer"), config.adamw);
   const auto sections = root.Sections("stage");
-  if (sections.empty()) root.Refuse("stage", "the run has no [[stage]]");
+  if (sections.empty()) root.Refuse({"stage"}, "the run has no [[stage]]");
   for (const ConfigSection& section : sections) ReadStage(section, config.stages.emplace_back());
   MINKE_TRY(file.Finish());
   return config;

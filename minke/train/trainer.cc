@@ -149,9 +149,12 @@ Status StageRun::Step(int64_t step, StepReport& report) {
   learner_->ClearExpertLoads();
   for (MicroBatch& batch : batches_) RunMicroBatch(batch, report);
   const AdamW::Norms norms = optimizer_.NormsOf(learner_->gradients());
-  MINKE_TRY(CheckLoss(fmt::format("step {}", report.step), report.loss,
-                      report.loss + report.mtp_loss + report.indexer_kl + norms.model + norms.indexer, parameters_,
-                      learner_->gradients()));
+  if (!std::isfinite(report.loss + report.mtp_loss + report.indexer_kl + norms.model + norms.indexer))
+    return Fail(Code::kFailed,
+                "step {}: loss {}, of MTP {}, indexer KL {}, gradient norm {}: {}; the last checkpoint is as it was: "
+                "lower the learning rate, or look at the data",
+                report.step, report.loss, report.mtp_loss, report.indexer_kl, norms.model + norms.indexer,
+                WhatIsNotFinite(parameters_, learner_->gradients()));
   const auto rate = [&](double peak) {
     const double end = stage_.lr > 0 ? peak * stage_.lr_end / stage_.lr : peak;
     return Schedule{peak, end, stage_.warmup_steps, stage_.decay_steps, stage_.steps}.At(step);
@@ -219,13 +222,14 @@ class Run {
 // Steps that are done.
 Result<int64_t> Run::Resume() {
   MINKE_ASSIGN(const RunRecord now, RunRecord::Of(files_, kernels_, pool_.num_threads()));
-  RemoveOldTraining(config_.out);
   const auto folder = LatestTraining(config_.out);
   if (!folder) {
     MINKE_ASSIGN(const ResumedRuns resumed, ResumeRuns(nullptr, now, 0, config_.out));
     runs_ = resumed.runs;
+    MINKE_TRY(CheckWeights(config_.model, parameters_));
     return 0;
   }
+  ResumedRuns resumed;
   const auto is_this_run = [&](const Json& state) -> Status {
     const auto has = [&](const char* key) { return state.is_object() && state.contains(key); };
     if (!has("config") || !has("step") || !has("stage") || !has("cursor") || !state["step"].is_number_integer() ||
@@ -234,10 +238,12 @@ Result<int64_t> Run::Resume() {
     Json made_with = state["config"];
     // Until the first bad line both do the same; that one has just ended the run.
     if (config_.skip_bad_lines && made_with.is_object()) made_with["skip_bad_lines"] = true;
-    return CheckSameRun(made_with, config_.ToJson(), *folder);
+    MINKE_TRY(CheckSameRun(made_with, config_.ToJson(), *folder));
+    MINKE_ASSIGN(resumed, ResumeRuns(state.value("runs", Json()), now, state["step"], *folder));
+    return {};
   };
   MINKE_ASSIGN(const Json state, LoadTraining(*folder, parameters_, optimizer_, is_this_run));
-  MINKE_ASSIGN(const ResumedRuns resumed, ResumeRuns(state.value("runs", Json()), now, state["step"], *folder));
+  RemoveOldTraining(config_.out);
   runs_ = resumed.runs;
   if (hooks_.on_warning && !resumed.warning.empty()) hooks_.on_warning(resumed.warning);
   cursor_ = state["cursor"];
@@ -302,7 +308,6 @@ Result<TrainResult> Run::All() {
   MINKE_ASSIGN(const RunLock lock, RunLock::Take(config_.out));
   TrainResult result;
   MINKE_ASSIGN(result.resumed_at, Resume());
-  MINKE_TRY(CheckWeights(config_.out, parameters_));
   MINKE_ASSIGN(MetricsWriter metrics,
                MetricsWriter::Open(config_.out + "/metrics.jsonl", result.resumed_at > 0 ? result.resumed_at : -1));
   int64_t step = 0, saved = result.resumed_at;  // of the run
@@ -315,9 +320,11 @@ Result<TrainResult> Run::All() {
     while (step < end) {
       StepReport report{.stage = &stage, .step = step + 1, .total_steps = config_.total_steps()};
       const double start = WallSeconds(), cpu_start = CpuSeconds();
-      if (Status read = run->ReadBatch(); !read) {  // the weights are whole
-        if (step > saved) MINKE_TRY(Save(step, index, *run));
-        return Fail(read.error());
+      if (const Status read = run->ReadBatch(); !read) {  // the weights are whole
+        if (step == saved) return Fail(read.error());
+        const Status kept = Save(step, index, *run);
+        return Fail(read.error().code, "{}; {}", read.error().message,
+                    kept ? fmt::format("the {} steps before are saved", step) : kept.error().message);
       }
       MINKE_TRY(run->Step(step - first, report));
       report.seconds = WallSeconds() - start, report.cpu_seconds = CpuSeconds() - cpu_start;

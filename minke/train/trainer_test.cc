@@ -251,6 +251,8 @@ TEST_F(Trainer, ANumberThatIsNotFiniteStopsTheRunAndKeepsTheCheckpoint) {
 TEST_F(Trainer, AnotherConfigurationCannotResume) {
   const TrainConfig config = Config("out");
   ASSERT_TRUE(RunFor(config, 2));
+  fs::create_directories(config.out + "/step-00000003.partial");  // also what a kill left stays
+  Write("out/step-00000003.partial/model.safetensors", "cut");
   const auto before = AllBytes(config.out);
   const auto refused = [&](const char* key, auto&& change) {
     TrainConfig other = config;
@@ -305,7 +307,10 @@ TEST_F(Trainer, ABadLineLeavesACheckpointOfTheStepsBefore) {
   int64_t steps = 0;
   TrainHooks hooks;
   hooks.on_step = [&](const StepReport& r) { steps = r.step; };
-  ASSERT_FALSE(Run(config, hooks));
+  const auto ended = Run(config, hooks);
+  ASSERT_FALSE(ended);
+  EXPECT_NE(ended.error().message.find("bad.jsonl:31: "), std::string::npos) << ended.error().message;
+  EXPECT_NE(ended.error().message.find(fmt::format("the {} steps before are saved", steps)), std::string::npos);
   ASSERT_GT(steps, 1);
   EXPECT_EQ(LatestTraining(config.out), fmt::format("{}/step-{:08}", config.out, steps));
   config.skip_bad_lines = true;
