@@ -166,6 +166,16 @@ void IndexScoresE4M3(benchmark::State& state, const KernelSet& set, int64_t head
   Report(state, static_cast<double>(2 * heads * 129 * keys), 0, PeakOf(set), 0);
 }
 
+void IndexScoresI8(benchmark::State& state, const KernelSet& set, int64_t heads, int64_t keys) {
+  Cache cache(keys, RowFloats(RowFormat::kInt8, 128, 0));
+  cache.rows.format = RowFormat::kInt8;
+  const std::vector<uint8_t> q(static_cast<size_t>(heads * 128), 0x31);
+  const std::vector<float> weights = RandomFloats(heads);
+  std::vector<float> scores(static_cast<size_t>(keys));
+  for (auto _ : state) set.index_scores_i8(q.data(), weights.data(), heads, 128, cache.rows, 0, keys, scores.data());
+  Report(state, static_cast<double>(2 * heads * 128 * keys), 0, PeakInt8Of(set), 0);
+}
+
 void AttendLatent(benchmark::State& state, const KernelSet& set, RowFormat format, int64_t heads, int64_t count,
                   int64_t context) {
   constexpr int64_t kRank = 512, kRope = 64;
@@ -299,6 +309,9 @@ void RegisterAll(const KernelSet& set) {
   });
   add("index_scores/64x128/65536", [&](benchmark::State& s) { IndexScores(s, set, 64, 65536); });
   add("index_scores/4x128/512", [&](benchmark::State& s) { IndexScores(s, set, 4, 512); });
+  for (const int64_t heads : {16, 64})
+    add(fmt::format("index_scores_i8/{}x128/65536", heads),
+        [&, heads](benchmark::State& s) { IndexScoresI8(s, set, heads, 65536); });
   add("index_scores_e4m3/64x128/65536", [&](benchmark::State& s) { IndexScoresE4M3(s, set, 64, 65536); });
   add("top_k/2048_of_65536", [&](benchmark::State& s) { TopK(s, set, 65536); });
   for (const auto& [name, format] : {std::pair{"f32", RowFormat::kF32},
