@@ -48,7 +48,7 @@ LabRecipe FullLabRecipe() {
   recipe.lookup_training.lr = 1.5e-3, recipe.lookup_training.dense_steps = 600;
   recipe.lookup.short_steps = 700;
   recipe.countdown.tool_examples = 20000, recipe.countdown.long_examples = 10000;
-  recipe.arms = {{"standard", 0.3, 96, 400}, {"mild", 0.1, 192, 400}, {"speciale", 0, 384, 400}};
+  recipe.arms = {{"standard", 0.3, 96, 150}, {"mild", 0.1, 192, 150}, {"speciale", 0, 384, 180}};
   return recipe;
 }
 
