@@ -48,6 +48,11 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads) {
   }
 }
 
+ThreadPool& ThreadPool::Alone() {
+  static ThreadPool alone(1);
+  return alone;
+}
+
 ThreadPool::~ThreadPool() { StopAll(); }
 
 void ThreadPool::StopAll() {

@@ -19,6 +19,8 @@ class ThreadPool {
   // Throws std::system_error when the system gives fewer threads; Create is for numbers that come from a user.
   explicit ThreadPool(int num_threads);
   static Result<std::unique_ptr<ThreadPool>> Create(int num_threads);
+  // The caller alone, for what is a task of another pool already. It has no state, so any number of threads share it.
+  static ThreadPool& Alone();
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -26,7 +28,7 @@ class ThreadPool {
   int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls f(task, worker) for task in [0, num_tasks), worker in [0, num_threads), and returns when all
-  // are done. One caller at a time, but for a pool of one thread, which several may share; f must not call Run.
+  // are done. One caller at a time, but for Alone; f must not call Run of the same pool.
   template <class F>
   void Run(int64_t num_tasks, F&& f) {
     using Fn = std::remove_reference_t<F>;

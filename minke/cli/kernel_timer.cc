@@ -93,7 +93,9 @@ Result<std::unique_ptr<KernelTimer>> KernelTimer::Create(const Model& model, con
   return timer;
 }
 
-ThreadPool& KernelTimer::PoolFor(int64_t rows, bool head) { return small_ && !head && rows == 1 ? alone_ : pool_; }
+ThreadPool& KernelTimer::PoolFor(int64_t rows, bool head) {
+  return small_ && !head && rows == 1 ? ThreadPool::Alone() : pool_;
+}
 
 // A matrix of the product's kind, of `rows` rows, behind the last one.
 WeightView KernelTimer::NextWeights(const Product& product, int64_t rows) {

@@ -47,7 +47,6 @@ class KernelTimer {
   const ModelConfig& c_;
   const KernelSet& kernels_;
   ThreadPool& pool_;
-  ThreadPool alone_{1};
   bool small_;  // the model: threads do not share a row's matrices
   // Walked through from call to call, so that what a step finds in memory and not in a cache is not in a cache here.
   std::vector<uint8_t> weights_;

@@ -29,7 +29,7 @@ Result<std::unique_ptr<PagePool>> PagePool::Create(const CacheLayout& layout, in
     return Fail(Code::kNoMemory, "cannot map a cache of {} pages of {} bytes ({:.2f} GiB): {}", num_pages, page_bytes,
                 static_cast<double>(num_pages * page_bytes) / (1 << 30), std::strerror(errno));
   }
-  // Small pages: MADV_HUGEPAGE gave 3 % at depths of 2K and 16K and took 14 % at 64K (INT8 rows, four turns).
+  // Small pages: MADV_HUGEPAGE gave 3 % at depths of 2K and 16K and took more than 10 % at 64K (INT8 rows, four turns).
   return std::unique_ptr<PagePool>(new PagePool(static_cast<float*>(memory), page_floats, num_pages, fill));
 }
 

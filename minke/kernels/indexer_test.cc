@@ -80,6 +80,18 @@ TEST(IndexScores, AllSetsAgreeOnFourHeads) {
   for (const Kind kind : kAllKinds) CheckIndexScores(4, 32, 50, 64, kind, random);
 }
 
+// Also zeros of what underflows, whose sign a sum of more lanes would change.
+TEST(IndexScores, EqualKeysHaveTheSameBitsInEveryPlace) {
+  const std::vector<float> q(16, 1e-30f), weights(4, -1e-30f);
+  const TestPages pages =
+      MakePages(std::vector<float>(20 * 4, 1.0f), 4, 64);  // of 20 keys the last are not in whole registers
+  ForEachSet([&](const KernelSet& set) {
+    float scores[20];
+    set.index_scores(q.data(), weights.data(), 4, 4, pages.rows, 0, 20, scores);
+    ExpectSameBits(std::vector<float>(scores, scores + 20), std::vector<float>(20, scores[0]));
+  });
+}
+
 TEST(IndexScores, AllSetsAgreeOnRoundedKeys) {
   Random random(7);
   for (const RowFormat format : {RowFormat::kBF16, RowFormat::kFp8}) {

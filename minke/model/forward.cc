@@ -54,7 +54,6 @@ struct Forward::Impl {
   Arena arena;
   Scratch s;
   std::unique_ptr<ExpertCache> expert_cache;  // null: all weights are in memory
-  ThreadPool alone{1};                        // of a part's kernels: it has one thread
   std::vector<Pass> parts;                    // [threads], of the running pass
   std::vector<Scratch> part_scratch;          // [threads]
   std::vector<ForwardStats> part_stats;       // [threads]
@@ -82,7 +81,6 @@ Pass Forward::Impl::Begin(std::span<const BatchItem> items, TapSink* taps) {
             .layout = layout,
             .kernels = kernels,
             .pool = pool,
-            .alone = alone,
             .s = s,
             .softmax_scale = softmax_scale,
             .stats = stats,

@@ -114,7 +114,6 @@ struct Learner::Impl {
   const ModelWeights& w;
   const KernelSet& kernels;
   ThreadPool& pool;
-  ThreadPool alone{1};
   const LearnerOptions options;
   const ForwardOptions forward_options;
   const CacheLayout layout;
@@ -135,7 +134,6 @@ struct Learner::Impl {
             .layout = layout,
             .kernels = kernels,
             .pool = pool,
-            .alone = alone,
             .s = s,
             .softmax_scale = softmax_scale,
             .stats = stats,

@@ -97,7 +97,7 @@ Result<std::unique_ptr<Parameters>> Parameters::Create(const ModelConfig& config
   if (bytes > AvailableMemoryBytes())
     return Fail(Code::kNoMemory, "the weights in F32: {} MiB are needed, {} MiB are available", bytes >> 20,
                 AvailableMemoryBytes() >> 20);
-  // A step walks through all of them: on small pages a rollout of 64 took a seventh longer.
+  // A step walks through all of them: on small pages a rollout of 64 takes a tenth longer.
   MINKE_ASSIGN(p->memory_, PageMemory::Take(bytes, HugePages::kAuto));
   p->values_ = reinterpret_cast<float*>(p->memory_.data());
   auto weights = std::make_unique<ModelWeights>();

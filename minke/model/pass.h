@@ -85,7 +85,6 @@ struct Pass {
   const CacheLayout& layout;
   const KernelSet& kernels;
   ThreadPool& pool;
-  ThreadPool& alone;  // of one thread: the pool of a task
   Scratch& s;
   float softmax_scale;
   ForwardStats& stats;
@@ -109,7 +108,7 @@ struct Pass {
     if (taps) taps->Floats(name, layer, rows);
   }
 
-  // The same with scratch and statistics of its own, for a task of the pool.
+  // The same on one thread, with scratch and statistics of its own: for a task of the pool.
   Pass Alone(Scratch& own, ForwardStats& own_stats) const;
   // y[rows, W.rows] = x W^T inside a task of `worker`: at most kAttentionTile rows of kv_lora_rank floats.
   void SmallLinear(const float* x, int64_t x_stride, int64_t rows, const WeightView& w, float* y, int64_t y_stride,

@@ -49,8 +49,7 @@ Result<ResumedRuns> ResumeRuns(Json runs, const RunRecord& now, int64_t step, co
     if (last["tokenizer"] != now.tokenizer)
       return Fail(Code::kCannotResume,
                   "{}: was made with another tokenizer (tokenizer.json, tokenizer_config.json or chat_template.jinja "
-                  "differs); put back that "
-                  "one, of which the folder has a copy, or choose another out",
+                  "differs); put back that one, of which the folder has a copy, or choose another out",
                   folder);
     if (last["kernels"] != now.kernels)
       result.warning = fmt::format(
